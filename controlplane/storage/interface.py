@@ -1,0 +1,75 @@
+"""The store contract: keys, bytes, and one ordered history.
+
+A revision is a positive integer, unique to one write and ordered as the writes are; it is the public
+resourceVersion. Every implementation passes tests/contract/test_store.py: memory, SQLite, etcd.
+An acknowledged write is durable (but for the memory store).
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    key: str
+    value: bytes
+    revision: int
+    """The write that gave this key this value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    type: Literal["put", "delete"]
+    key: str
+    value: bytes
+    """The new value; of a delete, the last one."""
+    revision: int
+    """The write itself, of a delete too."""
+    previous: bytes | None = None
+    """The value before; None when the key was created."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    entries: list[Entry]
+    revision: int
+    """The state of the store that this page shows."""
+    more: bool = False
+
+
+class Store(Protocol):
+    """Errors: KeyExists, KeyMissing, RevisionConflict(current), Compacted(oldest), StoreUnavailable: see errors.py."""
+
+    async def get(self, key: str) -> Entry | None: ...
+
+    async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
+        """Entries under prefix in key order, from `start` on; of a past revision where the history reaches."""
+        ...
+
+    async def create(self, key: str, value: bytes) -> int:
+        """Returns the new revision. KeyExists."""
+        ...
+
+    async def update(self, key: str, value: bytes, *, at: int) -> int:
+        """Compare-and-swap: only if the key is still at revision `at`. RevisionConflict, KeyMissing."""
+        ...
+
+    async def delete(self, key: str, *, at: int) -> int:
+        """Returns the revision of the deletion. RevisionConflict, KeyMissing."""
+        ...
+
+    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
+        """Changes with a revision > after, in order, in batches; also empty batches' worth of progress never.
+
+        Raises Compacted when the history no longer reaches back to `after`.
+        """
+        ...
+
+    async def revision(self) -> int:
+        """The revision of the newest write that any reader can see."""
+        ...
+
+    async def compact(self, revision: int) -> None: ...
+
+    async def close(self) -> None: ...

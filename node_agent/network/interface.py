@@ -1,0 +1,77 @@
+"""The network contract: what the node agent asks of the part that plumbs pods and programs services.
+
+Desired state is a value; set_*() is idempotent, installs only the difference, and may be called again after any
+failure. Passed by the fake kernel and by real network namespaces: tests/contract/test_network.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another node, as the overlay must know it."""
+
+    node: str
+    pod_cidr: str
+    address: str
+    """The node's own address: outer address of the tunnel."""
+    mac: str
+    """Of its VXLAN device; from the Node annotation sampan.dev/vtep-mac."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of one Service with the endpoints behind it that are ready."""
+
+    service: str
+    """namespace/name:portname, for comments and metrics."""
+    protocol: Literal["tcp", "udp"]
+    cluster_ips: Sequence[str]
+    port: int
+    node_port: int
+    endpoints: Sequence[tuple[str, int]]
+    affinity_seconds: int = 0
+    """0: none; else ClientIP affinity."""
+    external_ips: Sequence[str] = ()
+    local_only: bool = False
+    """externalTrafficPolicy Local: endpoints reached by node port are of this node only."""
+    local_endpoints: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    pod_uid: str
+    ip: str
+
+
+class PodNetwork(Protocol):
+    async def setup(self) -> str:
+        """Bridge, VXLAN device, masquerade. Returns the VXLAN device's MAC. Idempotent, keeps what is right."""
+        ...
+
+    async def attach(self, pod_uid: str, pid: int, *, host_ports: Sequence[tuple[str, int, int]] = ()) -> str:
+        """Gives the network namespace of process `pid` its veth, address and routes; returns the pod's IP.
+
+        host_ports: (protocol, host port, container port). Calling again for the same pod returns the same IP.
+        """
+        ...
+
+    async def detach(self, pod_uid: str) -> None: ...
+
+    async def attachments(self) -> Sequence[Attachment]:
+        """What is attached now; also after a restart of the agent."""
+        ...
+
+    async def set_peers(self, peers: Sequence[Peer]) -> None: ...
+
+    async def set_services(self, ports: Sequence[ServicePort]) -> None: ...
+
+    async def set_dns(self, records: Mapping[str, Sequence[str]]) -> None:
+        """Names (fully qualified, no final dot) to addresses, answered by the node's DNS server."""
+        ...
+
+    async def teardown(self) -> None:
+        """Removes everything of ours, and nothing else."""
+        ...

@@ -1,0 +1,154 @@
+"""The runtime contract: what the node agent asks of whatever runs containers.
+
+Every runtime passes tests/contract/test_runtime.py: docker and hollow. A pod is known by its UID; what runs is
+found again after an agent restart by labels on the containers alone. Containers are immutable: a restart is a
+new container with `attempt` one higher. The pod's network namespace belongs to its sandbox (pause container).
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    pod_uid: str
+    name: str
+    namespace: str
+    hostname: str
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """All references resolved: env, mounts and image are literal."""
+
+    pod_uid: str
+    name: str
+    image: str
+    attempt: int
+    spec_hash: str
+    kind: Literal["init", "app", "ephemeral"] = "app"
+    command: Sequence[str] = ()
+    args: Sequence[str] = ()
+    working_dir: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: Sequence[Mount] = ()
+    cpu_shares: int = 0
+    """Relative weight, from the cpu request."""
+    cpu_quota: float = 0.0
+    """Cores; 0 is no limit."""
+    memory_bytes: int = 0
+    """0 is no limit."""
+    oom_score_adj: int = 0
+    user: str = ""
+    groups: Sequence[int] = ()
+    privileged: bool = False
+    read_only_root: bool = False
+    add_capabilities: Sequence[str] = ()
+    drop_capabilities: Sequence[str] = ()
+    tty: bool = False
+    stdin: bool = False
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    id: str
+    pod_uid: str
+    name: str
+    """The container's name in the pod; "" for the sandbox."""
+    attempt: int
+    spec_hash: str
+    kind: Literal["sandbox", "init", "app", "ephemeral"]
+    image: str
+    image_id: str
+    state: Literal["created", "running", "exited"]
+    exit_code: int = 0
+    oom_killed: bool = False
+    message: str = ""
+    """Why it could not start, or what it wrote to its termination message path."""
+    created: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    pid: int = 0
+    """Of the sandbox: whose /proc/PID/ns/net is the pod's network."""
+    pod_name: str = ""
+    pod_namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    id: str
+    names: Sequence[str]
+    size: int
+
+
+class ExecStream(Protocol):
+    """One running command's streams. Output items are (channel, data): 1 stdout, 2 stderr."""
+
+    def output(self) -> AsyncIterator[tuple[int, bytes]]: ...
+    async def write(self, data: bytes) -> None: ...
+    async def close_stdin(self) -> None: ...
+    async def resize(self, width: int, height: int) -> None: ...
+    async def exit_code(self) -> int: ...
+    async def close(self) -> None: ...
+
+
+class Runtime(Protocol):
+    """Errors: ImageNotFound, ContainerNotFound, RuntimeUnavailable, CreateFailed: see errors.py."""
+
+    async def version(self) -> str: ...
+    async def list(self) -> Sequence[Container]:
+        """All containers of ours, sandboxes too, running or exited: the truth."""
+        ...
+
+    def changes(self) -> AsyncIterator[str]:
+        """Yields the UID of a pod in which something started or ended: a hint; some may be missed."""
+        ...
+
+    async def run_sandbox(self, spec: SandboxSpec) -> Container: ...
+    async def start_container(self, spec: ContainerSpec, sandbox: Container) -> Container: ...
+    async def stop(self, container_id: str, *, grace: float) -> None:
+        """TERM (or the stop signal), KILL after `grace` seconds. Idempotent; absent is fine."""
+        ...
+
+    async def remove(self, container_id: str) -> None:
+        """Idempotent; kills what still runs."""
+        ...
+
+    def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        timestamps: bool = False,
+    ) -> AsyncIterator[bytes]: ...
+
+    async def exec(
+        self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> ExecStream: ...
+
+    async def images(self) -> Sequence[ImageInfo]: ...
+    async def has_image(self, image: str) -> bool: ...
+    async def pull_image(self, image: str) -> None: ...
+    async def usage(self) -> Mapping[str, tuple[float, int]]:
+        """By container id: cumulative CPU seconds and working set bytes."""
+        ...
+
+    async def close(self) -> None: ...
