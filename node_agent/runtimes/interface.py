@@ -63,6 +63,13 @@ class ContainerSpec:
     tty: bool = False
     stdin: bool = False
     stop_signal: str = ""
+    no_new_privileges: bool = False
+    host_pid: bool = False
+    share_pid: bool = False
+    """All containers of the pod see each other's processes."""
+    backoff_step: int = 0
+    """How many attempts before this one ended early, without a long run between: kept on the container, so that
+    the restart delay survives the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class Container:
     """Of the sandbox: whose /proc/PID/ns/net is the pod's network."""
     pod_name: str = ""
     pod_namespace: str = ""
+    backoff_step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,10 @@ class Runtime(Protocol):
     async def exec(
         self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
     ) -> ExecStream: ...
+
+    async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecStream:
+        """The streams of the container's own process, from now on."""
+        ...
 
     async def images(self) -> Sequence[ImageInfo]: ...
     async def has_image(self, image: str) -> bool: ...

@@ -1,0 +1,356 @@
+"""Containers by a Docker engine: the SDK in threads of its own, streams over asyncio.
+
+The engine's event stream is only a hint; list() is the truth. A container's labels say which pod, attempt and node
+it belongs to, and nothing about it is remembered elsewhere. Several agents may share one engine: each sees only the
+containers labelled with its own node.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from node_agent.images import PAUSE, ensure
+from node_agent.runtimes.docker_http import HijackedStream, StreamingEngine, frames
+from node_agent.runtimes.docker_spec import (
+    NODE,
+    UID,
+    container_name,
+    container_of,
+    container_options,
+    sandbox_options,
+    working_set,
+)
+from node_agent.runtimes.errors import (
+    ContainerNotFound,
+    CreateFailed,
+    ImageNotFound,
+    RuntimeFault,
+    RuntimeUnavailable,
+)
+from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, SandboxSpec
+
+T = TypeVar("T")
+API_VERSION = "1.41"
+SANDBOX_OOM_SCORE = -998
+
+
+class DockerRuntime:
+    _known: dict[str, tuple[str, Container]]
+    """Inspected containers by id, with the state they were in: a container never goes back to an earlier state,
+    so one whose state is unchanged need not be inspected again."""
+
+    def __init__(
+        self,
+        *,
+        node_name: str,
+        base_url: str = "unix:///var/run/docker.sock",
+        pause_image: str = PAUSE,
+        log: logging.Logger | None = None,
+        threads: int = 8,
+    ) -> None:
+        self._node = node_name
+        self._pause = pause_image
+        self._log = log or logging.getLogger("sampan.docker")
+        self._api = docker.APIClient(base_url=base_url, version=API_VERSION, timeout=60)
+        self._streams = StreamingEngine(base_url, version=API_VERSION)
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=f"docker-{node_name}")
+        self._known = {}
+        self._lowest_score: int | None = None if _may_lower_oom_score() else 0
+        self._warned = False
+
+    async def prepare(self) -> None:
+        """Makes sure that our own images are there."""
+        made = await self._call(lambda: ensure(self._api))
+        if made:
+            self._log.info("imported %s", ", ".join(made))
+
+    async def version(self) -> str:
+        found = await self._call(self._api.version)
+        return f"docker://{found['Version']}"
+
+    async def list(self) -> Sequence[Container]:
+        filters = {"label": [f"{NODE}={self._node}"]}
+        rows = await self._call(lambda: self._api.containers(all=True, filters=filters))
+        found = await asyncio.gather(*(self._look(row["Id"], row["State"]) for row in rows))
+        present = [container for container in found if container is not None]
+        self._known = {c.id: self._known[c.id] for c in present if c.id in self._known}
+        return present
+
+    async def changes(self) -> AsyncIterator[str]:
+        filters = {
+            "type": ["container"],
+            "label": [f"{NODE}={self._node}"],
+            "event": ["start", "die", "destroy"],
+        }
+        connection = await self._streams.open("GET", "/events", query={"filters": json.dumps(filters)})
+        try:
+            buffer = b""
+            async for data in connection.body():
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    if line.strip() and (uid := json.loads(line)["Actor"]["Attributes"].get(UID)):
+                        yield uid
+        finally:
+            await connection.close()
+        raise RuntimeUnavailable("the Docker engine ended its event stream")
+
+    async def run_sandbox(self, spec: SandboxSpec) -> Container:
+        name = container_name("", spec.name, spec.namespace, spec.pod_uid, spec.attempt)
+        score = self._allowed_score(SANDBOX_OOM_SCORE)
+        return await self._create_and_start(
+            name, sandbox_options(spec, image=self._pause, node=self._node, oom_score_adj=score)
+        )
+
+    async def start_container(self, spec: ContainerSpec, sandbox: Container) -> Container:
+        name = container_name(spec.name, sandbox.pod_name, sandbox.pod_namespace, spec.pod_uid, spec.attempt)
+        score = self._allowed_score(spec.oom_score_adj)
+        return await self._create_and_start(
+            name, container_options(spec, sandbox, node=self._node, oom_score_adj=score)
+        )
+
+    async def stop(self, container_id: str, *, grace: float) -> None:
+        try:
+            raw = await self._call(lambda: self._api.inspect_container(container_id))
+            if not raw["State"].get("Running"):
+                return
+            if grace > 0:
+                await self._kill(container_id, raw["Config"].get("StopSignal") or "SIGTERM")
+                if await self._ends_within(container_id, grace):
+                    return
+            await self._kill(container_id, "SIGKILL")
+            await self._ends_within(container_id, 10.0)
+        except ContainerNotFound:
+            return
+
+    async def remove(self, container_id: str) -> None:
+        try:
+            await self._call(lambda: self._api.remove_container(container_id, force=True, v=True))
+        except ContainerNotFound:
+            return
+        except RuntimeFault as error:
+            if "already in progress" not in str(error):
+                raise
+        finally:
+            self._known.pop(container_id, None)
+
+    async def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: datetime | None = None,
+        timestamps: bool = False,
+    ) -> AsyncIterator[bytes]:
+        raw = await self._call(lambda: self._api.inspect_container(container_id))
+        query = {
+            "stdout": "1",
+            "stderr": "1",
+            "follow": str(int(follow)),
+            "timestamps": str(int(timestamps)),
+            "tail": "all" if tail is None else str(tail),
+            "since": f"{since.timestamp():.9f}" if since else "0",
+        }
+        connection = await self._streams.open("GET", f"/containers/{container_id}/logs", query=query)
+        try:
+            async for _, data in frames(connection, tty=bool(raw["Config"].get("Tty"))):
+                yield data
+        finally:
+            await connection.close()
+
+    async def exec(
+        self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> ExecStream:
+        made = await self._call(
+            lambda: self._api.exec_create(container_id, list(command), stdin=stdin, tty=tty, stderr=True)
+        )
+        exec_id = made["Id"]
+        connection = await self._streams.open(
+            "POST", f"/exec/{exec_id}/start", body={"Detach": False, "Tty": tty}, upgrade=True
+        )
+
+        async def resize(width: int, height: int) -> None:
+            await self._call(lambda: self._api.exec_resize(exec_id, height=height, width=width))
+
+        async def exit_code() -> int:
+            delay = 0.01
+            while True:
+                state = await self._call(lambda: self._api.exec_inspect(exec_id))
+                if not state["Running"]:
+                    return int(state["ExitCode"] or 0)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 0.5)
+
+        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code)
+
+    async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecStream:
+        query = {"stream": "1", "stdout": "1", "stderr": "1", "stdin": str(int(stdin))}
+        connection = await self._streams.open(
+            "POST", f"/containers/{container_id}/attach", query=query, upgrade=True
+        )
+
+        async def resize(width: int, height: int) -> None:
+            await self._call(lambda: self._api.resize(container_id, height=height, width=width))
+
+        async def exit_code() -> int:
+            while True:
+                raw = await self._call(lambda: self._api.inspect_container(container_id))
+                if not raw["State"].get("Running"):
+                    return int(raw["State"].get("ExitCode") or 0)
+                await asyncio.sleep(0.2)
+
+        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code)
+
+    async def images(self) -> Sequence[ImageInfo]:
+        rows = await self._call(self._api.images)
+        return [
+            ImageInfo(
+                id=row["Id"],
+                names=[
+                    n
+                    for n in [*(row.get("RepoTags") or ()), *(row.get("RepoDigests") or ())]
+                    if "<none>" not in n
+                ],
+                size=int(row["Size"]),
+            )
+            for row in rows
+        ]
+
+    async def has_image(self, image: str) -> bool:
+        try:
+            await self._call(lambda: self._api.inspect_image(image))
+        except ImageNotFound:
+            return False
+        return True
+
+    async def pull_image(self, image: str) -> None:
+        repository, tag = split_image(image)
+        try:
+            await self._call(lambda: self._api.pull(repository, tag=tag))
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFault as error:
+            raise ImageNotFound(str(error)) from error
+
+    async def usage(self) -> Mapping[str, tuple[float, int]]:
+        running = [c.id for c in await self.list() if c.state == "running"]
+        found = await asyncio.gather(*(self._usage_of(container_id) for container_id in running))
+        return {cid: usage for cid, usage in zip(running, found, strict=True) if usage is not None}
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._api.close)
+
+    async def _usage_of(self, container_id: str) -> tuple[float, int] | None:
+        try:
+            raw = await self._call(lambda: self._api.stats(container_id, stream=False, one_shot=True))
+        except ContainerNotFound:
+            return None
+        cpu = raw.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
+        return cpu / 1e9, working_set(raw.get("memory_stats") or {})
+
+    async def _look(self, container_id: str, state: str) -> Container | None:
+        if (known := self._known.get(container_id)) is not None and known[0] == state and state != "created":
+            return known[1]
+        try:
+            container = container_of(await self._call(lambda: self._api.inspect_container(container_id)))
+        except ContainerNotFound:
+            return None
+        if container.state == {"running": "running", "exited": "exited"}.get(state, ""):
+            self._known[container_id] = (state, container)
+        return container
+
+    async def _create_and_start(self, name: str, body: Mapping[str, Any]) -> Container:
+        def create() -> str:
+            try:
+                return str(self._api.create_container_from_config(dict(body), name)["Id"])
+            except docker.errors.APIError as error:
+                if error.status_code != 409:
+                    raise
+            # Left by an attempt whose answer never arrived: it has not run under our eyes, so it may go.
+            self._api.remove_container(name, force=True)
+            return str(self._api.create_container_from_config(dict(body), name)["Id"])
+
+        container_id = await self._call(create, creating=True)
+        await self._call(lambda: self._api.start(container_id), creating=True)
+        return container_of(await self._call(lambda: self._api.inspect_container(container_id)))
+
+    async def _kill(self, container_id: str, signal: str) -> None:
+        try:
+            await self._call(lambda: self._api.kill(container_id, signal=signal))
+        except ContainerNotFound:
+            return
+
+    async def _ends_within(self, container_id: str, seconds: float) -> bool:
+        delay, loop = 0.02, asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            raw = await self._call(lambda: self._api.inspect_container(container_id))
+            if not raw["State"].get("Running"):
+                return True
+            if (left := end - loop.time()) <= 0:
+                return False
+            await asyncio.sleep(min(delay, left))
+            delay = min(delay * 1.6, 0.5)
+
+    def _allowed_score(self, wanted: int) -> int:
+        if self._lowest_score is None or wanted >= self._lowest_score:
+            return wanted
+        if not self._warned:
+            self._warned = True
+            self._log.warning(
+                "no SYS_RESOURCE capability: containers get no protection from the out-of-memory killer"
+            )
+        return self._lowest_score
+
+    async def _call(self, work: Callable[[], T], *, creating: bool = False) -> T:
+        """Runs one blocking SDK call in our threads; its errors come out as ours."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except docker.errors.ImageNotFound as error:
+            raise ImageNotFound(_text(error)) from error
+        except docker.errors.NotFound as error:
+            text = _text(error)
+            if creating and "No such image" in text:
+                raise ImageNotFound(text) from error
+            # A missing command is also answered with 404, when a container starts.
+            raise (CreateFailed(text, exit_code=127) if creating else ContainerNotFound(text)) from error
+        except docker.errors.APIError as error:
+            text = _text(error)
+            if "is not running" in text:
+                raise ContainerNotFound(text) from error
+            raise (CreateFailed(text) if creating else RuntimeFault(text)) from error
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise RuntimeUnavailable(f"the Docker engine does not answer: {error}") from error
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """Repository, and tag or digest; a port in the registry's name is no tag."""
+    if "@" in image:
+        repository, _, digest = image.partition("@")
+        return repository, digest
+    repository, colon, tag = image.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (image, "latest")
+
+
+def _text(error: docker.errors.APIError) -> str:
+    return str(error.explanation or error)
+
+
+def _may_lower_oom_score() -> bool:
+    """Whether this machine lets us protect processes from the out-of-memory killer (capability 24)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> 24 & 1)
