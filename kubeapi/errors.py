@@ -14,9 +14,29 @@ conventions, "Response Status Kind".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, ClassVar
+
+
+class _Unset(Enum):
+    UNSET = "unset"
+
+
+_LABELS = {
+    "FieldValueInvalid": "Invalid value",
+    "FieldValueTypeInvalid": "Invalid value",
+    "FieldValueRequired": "Required value",
+    "FieldValueNotSupported": "Unsupported value",
+    "FieldValueForbidden": "Forbidden",
+    "FieldValueDuplicate": "Duplicate value",
+    "FieldValueNotFound": "Not found",
+    "FieldValueTooLong": "Too long",
+    "FieldValueTooMany": "Too many",
+}
+_VALUELESS = {"FieldValueRequired", "FieldValueForbidden", "FieldValueTooLong", "FieldValueTooMany"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +45,24 @@ class FieldError:
 
     path: str
     message: str
-    """In full, as it is shown behind the path: `Required value: name or generateName is required`."""
+    """What is allowed. A message that begins with the reason's own words (`Required value: ...`) is shown as it is."""
+    value: Any = _Unset.UNSET
+    """The faulty value, when showing it helps."""
     reason: str = "FieldValueInvalid"
     """FieldValueInvalid, FieldValueRequired, FieldValueNotSupported, FieldValueForbidden, FieldValueDuplicate, ..."""
 
+    @property
+    def text(self) -> str:
+        """Reason, value and message, as it is shown behind the path."""
+        label = _LABELS.get(self.reason, "Invalid value")
+        if self.message.startswith(label):
+            return self.message
+        if self.value is not _Unset.UNSET and self.reason not in _VALUELESS:
+            label = f"{label}: {json.dumps(self.value, default=str)}"
+        return f"{label}: {self.message}" if self.message else label
+
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return f"{self.path}: {self.text}"
 
 
 class ApiError(Exception):
@@ -60,7 +92,7 @@ class ApiError(Exception):
         details = dict(self.details)
         if self.causes:
             details["causes"] = [
-                {"reason": cause.reason, "message": cause.message, "field": cause.path} for cause in self.causes
+                {"reason": cause.reason, "message": cause.text, "field": cause.path} for cause in self.causes
             ]
         if self.retry_after:
             details["retryAfterSeconds"] = self.retry_after
@@ -149,6 +181,20 @@ class Invalid(ApiError):
 
     reason, http, grpc = "Invalid", 422, "FAILED_PRECONDITION"
 
+    def __init__(
+        self,
+        message: str | Iterable[FieldError] = "",
+        *,
+        details: Mapping[str, Any] | None = None,
+        causes: Iterable[FieldError] = (),
+        retry_after: int = 0,
+    ) -> None:
+        """`Invalid(faults)` alone makes its message from the faults."""
+        if not isinstance(message, str):
+            causes = [*message, *causes]
+            message = ", ".join(str(cause) for cause in causes)
+        super().__init__(message, details=details, causes=causes, retry_after=retry_after)
+
     @classmethod
     def of(cls, kind: str, group: str, name: str, causes: Iterable[FieldError]) -> Invalid:
         found = list(causes)
@@ -195,7 +241,7 @@ def from_status(status: Mapping[str, Any]) -> ApiError:
     cls = _BY_REASON.get(status.get("reason", "")) or _BY_CODE.get(status.get("code", 0), ApiError)
     details = dict(status.get("details") or {})
     causes = [
-        FieldError(c.get("field", ""), c.get("message", ""), c.get("reason", "FieldValueInvalid"))
+        FieldError(c.get("field", ""), c.get("message", ""), reason=c.get("reason", "FieldValueInvalid"))
         for c in details.pop("causes", None) or []
     ]
     retry_after = int(details.pop("retryAfterSeconds", 0))

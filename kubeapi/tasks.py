@@ -20,16 +20,17 @@ class Backoff:
     jitter: float = 0.2
     """A delay is lengthened by up to this part of itself."""
 
-    def delay(self, failures: int, rng: Random) -> float:
+    def delay(self, failures: int, rng: Random | None) -> float:
+        """After the first failure `failures` is 0. Without an rng: no jitter."""
         base = min(self.most, self.first * self.factor ** min(failures, 60))
-        return base * (1 + self.jitter * rng.random())
+        return base if rng is None else base * (1 + self.jitter * rng.random())
 
 
 async def forever(
     run: Callable[[], Awaitable[None]],
     *,
     name: str,
-    rng: Random,
+    rng: Random | None = None,
     backoff: Backoff = Backoff(),  # noqa: B008 - frozen
     log: logging.Logger | None = None,
     healthy_after: float = 60.0,
@@ -45,5 +46,7 @@ async def forever(
             logger.warning("%s ended; it should not; starting it again", name)
         except Exception:
             logger.exception("%s failed; starting it again", name)
-        failures = 0 if loop.time() - begun >= healthy_after else failures + 1
+        if loop.time() - begun >= healthy_after:
+            failures = 0
         await asyncio.sleep(backoff.delay(failures, rng))
+        failures += 1
