@@ -1,0 +1,37 @@
+# The commands of the house. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help venv setup test lint format generate
+
+help:            ## what there is
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+venv: $(VENV)/.installed  ## the virtual environment with everything in it
+
+setup: venv      ## the machine: Docker engine, etcd, nftables, busybox; starts Docker if none answers
+	hack/setup-machine
+
+generate: venv   ## kubeapi/pb and kubeapi/types from proto/
+	$(BIN)/python hack/generate.py
+
+lint: venv       ## ruff, mypy strict, the layers, and generated code that is up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python hack/generate.py --check
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup      ## all tests; those of real parts need root
+	$(BIN)/pytest -n 4 --dist loadfile
