@@ -1,0 +1,1 @@
+"""Who asks (authn), and whether they may (authz)."""
