@@ -257,20 +257,6 @@ class MatchResources(
     match_policy: str | None = None
 
 
-class RuleWithOperations(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    rename={
-        "rule": "",
-    },
-):
-    operations: list[str] = []
-    rule: Rule = Rule()
-
-
 class NamedRuleWithOperations(
     Struct,
     frozen=True,
@@ -279,11 +265,16 @@ class NamedRuleWithOperations(
     forbid_unknown_fields=True,
     rename={
         "resource_names": "resourceNames",
-        "rule_with_operations": "",
+        "api_groups": "apiGroups",
+        "api_versions": "apiVersions",
     },
 ):
     resource_names: list[str] = []
-    rule_with_operations: RuleWithOperations = RuleWithOperations()
+    operations: list[str] = []
+    api_groups: list[str] = []
+    api_versions: list[str] = []
+    resources: list[str] = []
+    scope: str | None = None
 
 
 class ValidatingWebhookConfiguration(
@@ -548,6 +539,24 @@ class MutatingAdmissionPolicyBindingList(
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[MutatingAdmissionPolicyBinding] = field(default_factory=lambda: [])
+
+
+class RuleWithOperations(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    rename={
+        "api_groups": "apiGroups",
+        "api_versions": "apiVersions",
+    },
+):
+    operations: list[str] = []
+    api_groups: list[str] = []
+    api_versions: list[str] = []
+    resources: list[str] = []
+    scope: str | None = None
 
 
 class ServiceReference(

@@ -8,6 +8,63 @@ from kubeapi.types import meta_v1
 from kubeapi.types.scalars import Int32, Int64, MicroTime, Quantity, Time
 
 
+class Volume(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    rename={
+        "host_path": "hostPath",
+        "empty_dir": "emptyDir",
+        "gce_persistent_disk": "gcePersistentDisk",
+        "aws_elastic_block_store": "awsElasticBlockStore",
+        "git_repo": "gitRepo",
+        "persistent_volume_claim": "persistentVolumeClaim",
+        "flex_volume": "flexVolume",
+        "downward_api": "downwardAPI",
+        "azure_file": "azureFile",
+        "config_map": "configMap",
+        "vsphere_volume": "vsphereVolume",
+        "azure_disk": "azureDisk",
+        "photon_persistent_disk": "photonPersistentDisk",
+        "portworx_volume": "portworxVolume",
+        "scale_io": "scaleIO",
+    },
+):
+    name: str = field(default_factory=str)
+    host_path: HostPathVolumeSource | None = None
+    empty_dir: EmptyDirVolumeSource | None = None
+    gce_persistent_disk: GCEPersistentDiskVolumeSource | None = None
+    aws_elastic_block_store: AWSElasticBlockStoreVolumeSource | None = None
+    git_repo: GitRepoVolumeSource | None = None
+    secret: SecretVolumeSource | None = None
+    nfs: NFSVolumeSource | None = None
+    iscsi: ISCSIVolumeSource | None = None
+    glusterfs: GlusterfsVolumeSource | None = None
+    persistent_volume_claim: PersistentVolumeClaimVolumeSource | None = None
+    rbd: RBDVolumeSource | None = None
+    flex_volume: FlexVolumeSource | None = None
+    cinder: CinderVolumeSource | None = None
+    cephfs: CephFSVolumeSource | None = None
+    flocker: FlockerVolumeSource | None = None
+    downward_api: DownwardAPIVolumeSource | None = None
+    fc: FCVolumeSource | None = None
+    azure_file: AzureFileVolumeSource | None = None
+    config_map: ConfigMapVolumeSource | None = None
+    vsphere_volume: VsphereVirtualDiskVolumeSource | None = None
+    quobyte: QuobyteVolumeSource | None = None
+    azure_disk: AzureDiskVolumeSource | None = None
+    photon_persistent_disk: PhotonPersistentDiskVolumeSource | None = None
+    projected: ProjectedVolumeSource | None = None
+    portworx_volume: PortworxVolumeSource | None = None
+    scale_io: ScaleIOVolumeSource | None = None
+    storageos: StorageOSVolumeSource | None = None
+    csi: CSIVolumeSource | None = None
+    ephemeral: EphemeralVolumeSource | None = None
+    image: ImageVolumeSource | None = None
+
+
 class VolumeSource(
     Struct,
     frozen=True,
@@ -62,20 +119,6 @@ class VolumeSource(
     csi: CSIVolumeSource | None = None
     ephemeral: EphemeralVolumeSource | None = None
     image: ImageVolumeSource | None = None
-
-
-class Volume(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    rename={
-        "volume_source": "",
-    },
-):
-    name: str = field(default_factory=str)
-    volume_source: VolumeSource = VolumeSource()
 
 
 class PersistentVolumeClaimVolumeSource(
@@ -143,7 +186,16 @@ class PersistentVolumeSpec(
     omit_defaults=True,
     forbid_unknown_fields=True,
     rename={
-        "persistent_volume_source": "",
+        "gce_persistent_disk": "gcePersistentDisk",
+        "aws_elastic_block_store": "awsElasticBlockStore",
+        "host_path": "hostPath",
+        "flex_volume": "flexVolume",
+        "azure_file": "azureFile",
+        "vsphere_volume": "vsphereVolume",
+        "azure_disk": "azureDisk",
+        "photon_persistent_disk": "photonPersistentDisk",
+        "portworx_volume": "portworxVolume",
+        "scale_io": "scaleIO",
         "access_modes": "accessModes",
         "claim_ref": "claimRef",
         "persistent_volume_reclaim_policy": "persistentVolumeReclaimPolicy",
@@ -155,7 +207,28 @@ class PersistentVolumeSpec(
     },
 ):
     capacity: dict[str, Quantity] = {}
-    persistent_volume_source: PersistentVolumeSource = PersistentVolumeSource()
+    gce_persistent_disk: GCEPersistentDiskVolumeSource | None = None
+    aws_elastic_block_store: AWSElasticBlockStoreVolumeSource | None = None
+    host_path: HostPathVolumeSource | None = None
+    glusterfs: GlusterfsPersistentVolumeSource | None = None
+    nfs: NFSVolumeSource | None = None
+    rbd: RBDPersistentVolumeSource | None = None
+    iscsi: ISCSIPersistentVolumeSource | None = None
+    cinder: CinderPersistentVolumeSource | None = None
+    cephfs: CephFSPersistentVolumeSource | None = None
+    fc: FCVolumeSource | None = None
+    flocker: FlockerVolumeSource | None = None
+    flex_volume: FlexPersistentVolumeSource | None = None
+    azure_file: AzureFilePersistentVolumeSource | None = None
+    vsphere_volume: VsphereVirtualDiskVolumeSource | None = None
+    quobyte: QuobyteVolumeSource | None = None
+    azure_disk: AzureDiskVolumeSource | None = None
+    photon_persistent_disk: PhotonPersistentDiskVolumeSource | None = None
+    portworx_volume: PortworxVolumeSource | None = None
+    scale_io: ScaleIOPersistentVolumeSource | None = None
+    local: LocalVolumeSource | None = None
+    storageos: StorageOSPersistentVolumeSource | None = None
+    csi: CSIPersistentVolumeSource | None = None
     access_modes: list[str] = []
     claim_ref: ObjectReference | None = None
     persistent_volume_reclaim_policy: str = ""
@@ -733,7 +806,7 @@ class SecretVolumeSource(
     default_user: Int64 | None = None
 
 
-class LocalObjectReference(
+class SecretProjection(
     Struct,
     frozen=True,
     kw_only=True,
@@ -741,19 +814,6 @@ class LocalObjectReference(
     forbid_unknown_fields=True,
 ):
     name: str = ""
-
-
-class SecretProjection(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    rename={
-        "local_object_reference": "",
-    },
-):
-    local_object_reference: LocalObjectReference = LocalObjectReference()
     items: list[KeyToPath] = []
     optional: bool | None = None
 
@@ -1068,12 +1128,11 @@ class ConfigMapVolumeSource(
     omit_defaults=True,
     forbid_unknown_fields=True,
     rename={
-        "local_object_reference": "",
         "default_mode": "defaultMode",
         "default_user": "defaultUser",
     },
 ):
-    local_object_reference: LocalObjectReference = LocalObjectReference()
+    name: str = ""
     items: list[KeyToPath] = []
     default_mode: Int32 | None = None
     optional: bool | None = None
@@ -1086,11 +1145,8 @@ class ConfigMapProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
-    rename={
-        "local_object_reference": "",
-    },
 ):
-    local_object_reference: LocalObjectReference = LocalObjectReference()
+    name: str = ""
     items: list[KeyToPath] = []
     optional: bool | None = None
 
@@ -1442,11 +1498,8 @@ class ConfigMapKeySelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
-    rename={
-        "local_object_reference": "",
-    },
 ):
-    local_object_reference: LocalObjectReference = LocalObjectReference()
+    name: str = ""
     key: str = field(default_factory=str)
     optional: bool | None = None
 
@@ -1457,11 +1510,8 @@ class SecretKeySelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
-    rename={
-        "local_object_reference": "",
-    },
 ):
-    local_object_reference: LocalObjectReference = LocalObjectReference()
+    name: str = ""
     key: str = field(default_factory=str)
     optional: bool | None = None
 
@@ -1488,11 +1538,8 @@ class ConfigMapEnvSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
-    rename={
-        "local_object_reference": "",
-    },
 ):
-    local_object_reference: LocalObjectReference = LocalObjectReference()
+    name: str = ""
     optional: bool | None = None
 
 
@@ -1502,11 +1549,8 @@ class SecretEnvSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
-    rename={
-        "local_object_reference": "",
-    },
 ):
-    local_object_reference: LocalObjectReference = LocalObjectReference()
+    name: str = ""
     optional: bool | None = None
 
 
@@ -1582,7 +1626,7 @@ class SleepAction(
     seconds: Int64 = field(default_factory=int)
 
 
-class ProbeHandler(
+class Probe(
     Struct,
     frozen=True,
     kw_only=True,
@@ -1591,22 +1635,6 @@ class ProbeHandler(
     rename={
         "http_get": "httpGet",
         "tcp_socket": "tcpSocket",
-    },
-):
-    exec: ExecAction | None = None
-    http_get: HTTPGetAction | None = None
-    tcp_socket: TCPSocketAction | None = None
-    grpc: GRPCAction | None = None
-
-
-class Probe(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    rename={
-        "handler": "",
         "initial_delay_seconds": "initialDelaySeconds",
         "timeout_seconds": "timeoutSeconds",
         "period_seconds": "periodSeconds",
@@ -1615,7 +1643,10 @@ class Probe(
         "termination_grace_period_seconds": "terminationGracePeriodSeconds",
     },
 ):
-    handler: ProbeHandler = ProbeHandler()
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+    tcp_socket: TCPSocketAction | None = None
+    grpc: GRPCAction | None = None
     initial_delay_seconds: Int32 = 0
     timeout_seconds: Int32 = 0
     period_seconds: Int32 = 0
@@ -1722,6 +1753,23 @@ class Container(
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+
+
+class ProbeHandler(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    rename={
+        "http_get": "httpGet",
+        "tcp_socket": "tcpSocket",
+    },
+):
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+    tcp_socket: TCPSocketAction | None = None
+    grpc: GRPCAction | None = None
 
 
 class LifecycleHandler(
@@ -2594,11 +2642,49 @@ class EphemeralContainer(
     omit_defaults=True,
     forbid_unknown_fields=True,
     rename={
-        "ephemeral_container_common": "",
+        "working_dir": "workingDir",
+        "env_from": "envFrom",
+        "resize_policy": "resizePolicy",
+        "restart_policy": "restartPolicy",
+        "restart_policy_rules": "restartPolicyRules",
+        "volume_mounts": "volumeMounts",
+        "volume_devices": "volumeDevices",
+        "liveness_probe": "livenessProbe",
+        "readiness_probe": "readinessProbe",
+        "startup_probe": "startupProbe",
+        "termination_message_path": "terminationMessagePath",
+        "termination_message_policy": "terminationMessagePolicy",
+        "image_pull_policy": "imagePullPolicy",
+        "security_context": "securityContext",
+        "stdin_once": "stdinOnce",
         "target_container_name": "targetContainerName",
     },
 ):
-    ephemeral_container_common: EphemeralContainerCommon = EphemeralContainerCommon()
+    name: str = field(default_factory=str)
+    image: str = ""
+    command: list[str] = []
+    args: list[str] = []
+    working_dir: str = ""
+    ports: list[ContainerPort] = []
+    env_from: list[EnvFromSource] = []
+    env: list[EnvVar] = []
+    resources: ResourceRequirements = ResourceRequirements()
+    resize_policy: list[ContainerResizePolicy] = []
+    restart_policy: str | None = None
+    restart_policy_rules: list[ContainerRestartRule] = []
+    volume_mounts: list[VolumeMount] = []
+    volume_devices: list[VolumeDevice] = []
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
+    termination_message_path: str = ""
+    termination_message_policy: str = ""
+    image_pull_policy: str = ""
+    security_context: SecurityContext | None = None
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
     target_container_name: str = ""
 
 
@@ -3668,6 +3754,16 @@ class ServiceProxyOptions(
     api_version: str = field(default_factory=lambda: "v1")
     kind: str = field(default_factory=lambda: "ServiceProxyOptions")
     path: str = ""
+
+
+class LocalObjectReference(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
+    name: str = ""
 
 
 class TypedLocalObjectReference(

@@ -229,6 +229,17 @@ class IngressPortStatus(
     error: str | None = None
 
 
+class IngressRule(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
+    host: str = ""
+    http: HTTPIngressRuleValue | None = None
+
+
 class IngressRuleValue(
     Struct,
     frozen=True,
@@ -237,20 +248,6 @@ class IngressRuleValue(
     forbid_unknown_fields=True,
 ):
     http: HTTPIngressRuleValue | None = None
-
-
-class IngressRule(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    rename={
-        "ingress_rule_value": "",
-    },
-):
-    host: str = ""
-    ingress_rule_value: IngressRuleValue = IngressRuleValue()
 
 
 class HTTPIngressRuleValue(
