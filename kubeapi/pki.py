@@ -1,7 +1,7 @@
 """The cluster's own certificate authority, the certificates it signs, and the kubeconfig files with them.
 
 Who somebody is stands in the client certificate: CN is the user, each O a group. Server certificates name
-every address the server is reached by. All begin five minutes early, so that a node whose clock is behind can join.
+every address the server is reached by. All begin five minutes early: a node whose clock is behind can join.
 Keys are P-256: small, quick to make (a whole cluster's in tens of milliseconds), and known to every client.
 
 A directory of PKI files holds ca.crt and ca.key, and NAME.crt with NAME.key for each identity.
