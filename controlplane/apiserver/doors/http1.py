@@ -1,0 +1,404 @@
+"""HTTP/1.1 over TLS, and no more of it than an API server needs: no routes, no middleware, no templates.
+
+    bytes → httptools → Request → queue → one task per connection → handle(request) → Reply → bytes
+
+Requests of one connection are answered one after the other, in order: pipelining is safe. A body is read in
+full (it is an object, of at most three megabytes) before its request is handled. A reply is bytes, or an
+iterator of chunks (a watch), or a `Takeover`: a function that gets the bare connection (WebSocket, SPDY).
+
+What a peer may do to us is bounded: the head's size, the body's size, the requests in the queue, the unread
+bytes of a taken-over connection, and the time a silent connection is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import httptools
+
+from controlplane.apiserver.auth.authn import User, subject_of
+
+MAX_BODY = 3 * 1024 * 1024
+MAX_HEAD = 64 * 1024
+MAX_WAITING = 16
+"""Pipelined requests; past it the connection is not read until some are answered."""
+MAX_UNREAD = 1024 * 1024
+IDLE = 240.0
+"""Seconds that a connection without a request is kept; client pools give theirs up after 90."""
+LINGER = 2.0
+"""Seconds in which a client that still sends may read why it was refused."""
+
+log = logging.getLogger("sampan.http")
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class Request:
+    method: str
+    target: str
+    """As sent: path, `?`, query; not yet unquoted."""
+    headers: dict[str, str]
+    """Names in lower case; repeated ones joined by a comma."""
+    body: bytes = b""
+    subject: User | None = None
+    """From the client's certificate."""
+    keep_alive: bool = True
+    upgrade: bool = False
+    http10: bool = False
+
+
+Takeover = Callable[["Duplex"], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Reply:
+    status: int = 200
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes | AsyncGenerator[bytes, None] = b""
+    takeover: Takeover | None = None
+    """After the head (101) is sent, the connection is this function's; when it returns, it is closed."""
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+class Duplex:
+    """A connection that has left HTTP: bytes in, bytes out."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    async def read(self) -> bytes:
+        """Some bytes; b"" once the peer has gone."""
+        return await self._connection.read_raw()
+
+    async def write(self, data: bytes) -> None:
+        """Raises ConnectionResetError once the peer has gone."""
+        await self._connection.send(data)
+
+
+class HttpServer:
+    """`async with HttpServer(handle, tls) as server: await server.listen(host, port)`."""
+
+    def __init__(self, handle: Handler, *, tls: ssl.SSLContext | None) -> None:
+        self._handle = handle
+        self._tls = tls
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connections = 0
+
+    async def listen(self, host: str, port: int) -> int:
+        """Returns the port, which the system chose when `port` is 0."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: _Connection(self), host, port, ssl=self._tls, backlog=1024, reuse_address=True
+        )
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def __aenter__(self) -> HttpServer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def start(self, connection: _Connection) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(connection.serve(self._handle))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection's task failed", exc_info=error)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: deque[Request] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        """Pending while the peer reads slower than we write."""
+        self._subject: User | None = None
+        self._gone = False
+        self._long = False
+        """The reply now going out ends only when the peer leaves: a watch, a taken-over connection."""
+        self._deaf = False
+        """A refusal was sent; whatever else comes is dropped until the connection closes."""
+        self._raw: deque[bytes] | None = None
+        """Bytes behind an upgrade request; None while this is HTTP."""
+        self._raw_size = 0
+        self._owed_continue = False
+        self._idle: asyncio.TimerHandle | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._head_size = 0
+        self._in_head = True
+
+    # --- from the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        tls = transport.get_extra_info("ssl_object")
+        self._subject = subject_of(tls.getpeercert()) if tls is not None else None
+        self._server.connections += 1
+        self._task = self._server.start(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
+        self._server.connections -= 1
+        if self._idle is not None:
+            self._idle.cancel()
+        self._resume()
+        self._nudge()
+        if self._long and self._task is not None and self._raw is None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        self._resume()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self._raw is not None:
+            self._keep_raw(data)
+            return
+        if self._in_head:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._raw = deque()
+            self._keep_raw(data[upgrade.args[0] :])
+        except _Refused as refused:
+            self._refuse(refused.code, str(refused))
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, _Refused):
+                self._refuse(error.__context__.code, str(error.__context__))
+            else:
+                raise
+        except httptools.HttpParserError:
+            self._refuse(400, "the request is not HTTP/1.1")
+        if self._in_head and self._head_size > MAX_HEAD:
+            self._refuse(431, "the request's head is too large")
+
+    # --- from the parser
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        known = self._headers.get(key)
+        self._headers[key] = text if known is None else f"{known}, {text}"
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        length = self._headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > MAX_BODY:
+            raise _Refused(413, "the request's body is too large")
+        if self._headers.get("expect", "").lower() == "100-continue":
+            self._owed_continue = True
+            if not self._waiting and self._wake is not None:
+                self._send_continue()
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > MAX_BODY:
+            raise _Refused(413, "the request's body is too large")
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        self._owed_continue = False
+        self._waiting.append(
+            Request(
+                method=self._parser.get_method().decode("latin-1"),
+                target=self._target.decode("latin-1"),
+                headers=self._headers,
+                body=b"".join(self._chunks),
+                subject=self._subject,
+                keep_alive=self._parser.should_keep_alive(),
+                upgrade=self._parser.should_upgrade(),
+                http10=self._parser.get_http_version() == "1.0",
+            )
+        )
+        self._reset()
+        if len(self._waiting) >= MAX_WAITING and self._transport is not None:
+            self._transport.pause_reading()
+        self._nudge()
+
+    # --- the connection's task
+
+    async def serve(self, handle: Handler) -> None:
+        try:
+            while not self._gone and not self._deaf:
+                if not self._waiting:
+                    await self._next()
+                    continue
+                request = self._waiting.popleft()
+                if self._transport is not None and len(self._waiting) < MAX_WAITING and self._raw is None:
+                    self._transport.resume_reading()
+                reply = await handle(request)
+                if not await self._answer(request, reply):
+                    return
+        except ConnectionResetError:
+            pass  # the peer left in the middle of a reply; nobody is there to be told
+        finally:
+            if self._transport is not None and not self._deaf:
+                self._transport.close()
+
+    async def _next(self) -> None:
+        self._wake = self._loop.create_future()
+        if self._owed_continue:
+            self._send_continue()
+        self._idle = self._loop.call_later(IDLE, self._silent)
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+            self._idle.cancel()
+
+    async def _answer(self, request: Request, reply: Reply) -> bool:
+        """Whether the connection goes on."""
+        keep = request.keep_alive and not (request.upgrade and reply.takeover is None)
+        head = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}\r\n"]
+        head.extend(f"{name}: {value}\r\n" for name, value in reply.headers)
+        if reply.takeover is not None:
+            self._long = True
+            await self.send("".join([*head, "\r\n"]).encode("latin-1", "replace"))
+            if self._raw is None:
+                self._raw = deque()
+            await reply.takeover(Duplex(self))
+            return False
+        if not keep:
+            head.append("Connection: close\r\n")
+        body = reply.body
+        if isinstance(body, bytes):
+            if reply.status != 204:
+                head.append(f"Content-Length: {len(body)}\r\n")
+            head.append("\r\n")
+            start = "".join(head).encode("latin-1", "replace")
+            await self.send(start if request.method == "HEAD" else start + body)
+            return keep
+        chunked = not request.http10
+        head.append("Transfer-Encoding: chunked\r\n\r\n" if chunked else "\r\n")
+        self._long = True
+        async with aclosing(body) as chunks:
+            await self.send("".join(head).encode("latin-1", "replace"))
+            async for chunk in chunks:
+                if chunk:
+                    await self.send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+        self._long = False
+        if chunked:
+            await self.send(b"0\r\n\r\n")
+        return keep and chunked
+
+    async def send(self, data: bytes) -> None:
+        if self._gone or self._transport is None:
+            raise ConnectionResetError("the peer has gone")
+        self._transport.write(data)
+        if self._room is not None:
+            await self._room
+
+    async def read_raw(self) -> bytes:
+        assert self._raw is not None
+        while not self._raw:
+            if self._gone:
+                return b""
+            self._wake = self._loop.create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+        data = b"".join(self._raw)
+        self._raw.clear()
+        self._raw_size = 0
+        if self._transport is not None and not self._gone:
+            self._transport.resume_reading()
+        return data
+
+    # --- small things
+
+    def _keep_raw(self, data: bytes) -> None:
+        assert self._raw is not None
+        if data:
+            self._raw.append(data)
+            self._raw_size += len(data)
+            if self._raw_size > MAX_UNREAD and self._transport is not None:
+                self._transport.pause_reading()
+            self._nudge()
+
+    def _send_continue(self) -> None:
+        self._owed_continue = False
+        if self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _refuse(self, code: int, why: str) -> None:
+        """Ends a connection whose bytes cannot be trusted any more; but lets the peer read why."""
+        if self._deaf or self._transport is None:
+            return
+        self._deaf = True
+        text = f"{why}\n".encode()
+        head = f"HTTP/1.1 {code} {_REASONS[code]}\r\nContent-Type: text/plain\r\n"
+        head += f"Connection: close\r\nContent-Length: {len(text)}\r\n\r\n"
+        self._transport.write(head.encode() + text)
+        self._loop.call_later(LINGER, self._transport.close)
+        self._nudge()
+
+    def _silent(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _nudge(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _resume(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+
+class _Refused(Exception):
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def server_context(cert_file: str, key_file: str, ca_file: str) -> ssl.SSLContext:
+    """TLS that asks for a client certificate of our authority, and lets in (to authn) who has none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert_file, key_file)
+    context.load_verify_locations(ca_file)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
