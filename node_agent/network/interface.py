@@ -1,7 +1,7 @@
 """The network contract: what the node agent asks of the part that plumbs pods and programs services.
 
-Desired state is a value; set_*() is idempotent, installs only the difference, and may be called again after any
-failure. Passed by the fake kernel and by real network namespaces: tests/contract/test_network.py.
+Desired state is a value; set_*() is idempotent, installs only the difference, and may be called again after
+any failure. Passed by the fake kernel and by real network namespaces: tests/contract/test_network.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,9 @@ class Attachment:
 
 class PodNetwork(Protocol):
     async def setup(self) -> str:
-        """Bridge, VXLAN device, masquerade. Returns the VXLAN device's MAC. Idempotent, keeps what is right."""
+        """Bridge, VXLAN device, masquerade. Returns the VXLAN device's MAC. Idempotent, keeps what is
+        right.
+        """
         ...
 
     async def attach(self, pod_uid: str, pid: int, *, host_ports: Sequence[tuple[str, int, int]] = ()) -> str:

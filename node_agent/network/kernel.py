@@ -1,0 +1,344 @@
+"""The part of Linux that a node's network needs, as a small protocol bound to one network namespace.
+
+Every method blocks and is idempotent: `ensure_*` makes what is missing and corrects what differs, `delete_*`
+is content when there is nothing. Callers run whole plans in one worker thread. `NetlinkKernel` talks to
+Linux, `FakeKernel` (fake_kernel.py) keeps the same state in memory and prints it as text.
+"""
+
+import array
+import ctypes
+import fcntl
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+ROUTE_PROTOCOL = 83
+"""Tag of our routes: only routes with this protocol number are ever removed."""
+
+_ENOENT, _EEXIST, _ENODEV, _ESRCH, _ENOTSUP, _EADDRNOTAVAIL = 2, 17, 19, 3, 95, 99
+_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x00000017
+_NUD_PERMANENT = 0x80
+_ONLINK = 4
+_NTF_SELF = 2
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class NetworkError(Exception):
+    """The kernel refused a change; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    name: str
+    mac: str = ""
+    mtu: int = 1500
+    up: bool = False
+    alias: str = ""
+    """Free text kept by the kernel with the device: how attachments survive the agent."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    destination: str
+    via: str = ""
+    device: str = ""
+    onlink: bool = False
+
+
+class Kernel(Protocol):
+    def links(self) -> Sequence[Link]: ...
+    def ensure_bridge(self, name: str, *, mac: str, mtu: int) -> None: ...
+    def ensure_vxlan(self, name: str, *, vni: int, port: int, local: str, mac: str, mtu: int) -> None: ...
+    def add_pod_link(self, name: str, *, pid: int, mtu: int, master: str, alias: str) -> None:
+        """A veth pair: `name` here on the bridge `master`, `eth0` in the namespace of process `pid`."""
+        ...
+
+    def configure_pod(self, pid: int, *, address: str, gateway: str) -> None:
+        """Inside the pod's namespace: lo and eth0 up, address/32, the gateway on the link, default through
+        it.
+        """
+        ...
+
+    def pod_address(self, pid: int) -> str | None:
+        """The IPv4 address of eth0 in the namespace of process `pid`."""
+        ...
+
+    def delete_link(self, name: str) -> None: ...
+    def set_alias(self, name: str, alias: str) -> None: ...
+    def ensure_address(self, device: str, address: str) -> None: ...
+    def neighbours(self, device: str) -> dict[str, str]:
+        """Static ones: IP to MAC."""
+        ...
+
+    def ensure_neighbour(self, device: str, ip: str, mac: str) -> None: ...
+    def delete_neighbour(self, device: str, ip: str) -> None: ...
+    def forwardings(self, device: str) -> dict[str, str]:
+        """A VXLAN device's forwarding entries: MAC to outer address."""
+        ...
+
+    def ensure_forwarding(self, device: str, mac: str, outer: str) -> None: ...
+    def delete_forwarding(self, device: str, mac: str, outer: str) -> None: ...
+    def routes(self, device: str) -> Sequence[Route]:
+        """Ours (by protocol number) that leave through `device`."""
+        ...
+
+    def ensure_route(self, route: Route) -> None: ...
+    def delete_route(self, route: Route) -> None: ...
+    def set_sysctl(self, name: str, value: str) -> None: ...
+    def nft(self, script: str) -> None:
+        """Applies an nft script as one transaction."""
+        ...
+
+
+def _ignore(error: NetlinkError, *codes: int) -> None:
+    if error.code not in codes:
+        raise NetworkError(str(error)) from error
+
+
+class NetlinkKernel:
+    """Linux through netlink. `namespace` is a path such as /run/netns/x; None is the namespace we run in."""
+
+    def __init__(self, namespace: str | None = None) -> None:
+        self._namespace = namespace
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        with IPRoute(netns=self._namespace) if self._namespace else IPRoute() as route:
+            yield route
+
+    def _index(self, route: Any, name: str) -> int:
+        found = route.link_lookup(ifname=name)
+        if not found:
+            raise NetworkError(f"no network device {name}")
+        return int(found[0])
+
+    def links(self) -> Sequence[Link]:
+        with self._open() as route:
+            return [
+                Link(
+                    name=link.get_attr("IFLA_IFNAME"),
+                    mac=link.get_attr("IFLA_ADDRESS") or "",
+                    mtu=link.get_attr("IFLA_MTU") or 0,
+                    up=bool(link["flags"] & 1),
+                    alias=link.get_attr("IFLA_IFALIAS") or "",
+                )
+                for link in route.get_links()
+            ]
+
+    def ensure_bridge(self, name: str, *, mac: str, mtu: int) -> None:
+        with self._open() as route:
+            if not route.link_lookup(ifname=name):
+                route.link("add", ifname=name, kind="bridge")
+            route.link("set", index=self._index(route, name), address=mac, mtu=mtu, state="up")
+
+    def ensure_vxlan(self, name: str, *, vni: int, port: int, local: str, mac: str, mtu: int) -> None:
+        with self._open() as route:
+            found = route.link_lookup(ifname=name)
+            if found:
+                data = route.get_links(found[0])[0].get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA")
+                same = data is not None and (
+                    data.get_attr("IFLA_VXLAN_ID"),
+                    data.get_attr("IFLA_VXLAN_LOCAL"),
+                    data.get_attr("IFLA_VXLAN_PORT"),
+                ) == (vni, local, port)
+                if not same:
+                    route.link("del", index=found[0])
+                    found = ()
+            if not found:
+                route.link(
+                    "add", ifname=name, kind="vxlan", vxlan_id=vni, vxlan_local=local, vxlan_port=port,
+                    vxlan_learning=0, address=mac,
+                )  # fmt: skip
+            route.link("set", index=self._index(route, name), mtu=mtu, state="up")
+        self._transmit_checksum_off(name)
+
+    def _transmit_checksum_off(self, device: str) -> None:
+        """Some drivers send broken inner checksums for offloaded VXLAN packets: compute them in software."""
+
+        def change() -> None:
+            command = array.array("B", struct.pack("II", _ETHTOOL_STXCSUM, 0))
+            request = struct.pack("16sP", device.encode(), command.buffer_info()[0])
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                fcntl.ioctl(sock.fileno(), _SIOCETHTOOL, request)
+
+        self._inside(change, f"turn off transmit checksums of {device}")
+
+    def _inside(self, change: Callable[[], None], what: str) -> None:
+        """Runs `change` in our namespace. A thread enters it and ends with it, so no other thread is moved."""
+        failures: list[OSError] = []
+
+        def run() -> None:
+            try:
+                if self._namespace is not None:
+                    with open(self._namespace) as namespace:
+                        if _LIBC.setns(namespace.fileno(), 0):
+                            raise OSError(ctypes.get_errno(), f"cannot enter {self._namespace}")
+                change()
+            except OSError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run, name="netns")
+        thread.start()
+        thread.join()
+        if failures:
+            raise NetworkError(f"cannot {what}: {failures[0]}") from failures[0]
+
+    def add_pod_link(self, name: str, *, pid: int, mtu: int, master: str, alias: str) -> None:
+        with self._open() as route:
+            try:
+                route.link(
+                    "add",
+                    ifname=name,
+                    kind="veth",
+                    mtu=mtu,
+                    peer={"ifname": "eth0", "mtu": mtu, "net_ns_pid": pid},
+                )
+                index = self._index(route, name)
+                route.link("set", index=index, ifalias=alias, master=self._index(route, master), state="up")
+            except NetlinkError as error:
+                raise NetworkError(f"cannot link the namespace of process {pid}: {error}") from error
+
+    def configure_pod(self, pid: int, *, address: str, gateway: str) -> None:
+        inside = NetlinkKernel(f"/proc/{pid}/ns/net")
+        with inside._open() as route:
+            try:
+                eth0 = inside._index(route, "eth0")
+                route.link("set", index=inside._index(route, "lo"), state="up")
+                route.link("set", index=eth0, state="up")
+                route.addr("replace", index=eth0, address=address, prefixlen=32)
+                route.route("replace", dst=f"{gateway}/32", oif=eth0, scope=253)
+                route.route("replace", dst="default", gateway=gateway, oif=eth0)
+            except NetlinkError as error:
+                raise NetworkError(f"cannot configure the namespace of process {pid}: {error}") from error
+
+    def pod_address(self, pid: int) -> str | None:
+        inside = NetlinkKernel(f"/proc/{pid}/ns/net")
+        try:
+            with inside._open() as route:
+                found = route.link_lookup(ifname="eth0")
+                if not found:
+                    return None
+                for item in route.get_addr(family=socket.AF_INET, index=found[0]):
+                    return str(item.get_attr("IFA_ADDRESS"))
+        except FileNotFoundError as error:
+            raise NetworkError(f"process {pid} is gone") from error
+        return None
+
+    def delete_link(self, name: str) -> None:
+        with self._open() as route:
+            found = route.link_lookup(ifname=name)
+            if not found:
+                return
+            try:
+                route.link("del", index=found[0])
+            except NetlinkError as error:
+                _ignore(error, _ENODEV)
+
+    def set_alias(self, name: str, alias: str) -> None:
+        with self._open() as route:
+            route.link("set", index=self._index(route, name), ifalias=alias)
+
+    def ensure_address(self, device: str, address: str) -> None:
+        ip, _, prefix = address.partition("/")
+        with self._open() as route:
+            route.addr("replace", index=self._index(route, device), address=ip, prefixlen=int(prefix))
+
+    def neighbours(self, device: str) -> dict[str, str]:
+        with self._open() as route:
+            found = route.get_neighbours(family=socket.AF_INET, ifindex=self._index(route, device))
+            return {
+                item.get_attr("NDA_DST"): item.get_attr("NDA_LLADDR")
+                for item in found
+                if item["state"] & _NUD_PERMANENT
+            }
+
+    def ensure_neighbour(self, device: str, ip: str, mac: str) -> None:
+        with self._open() as route:
+            route.neigh(
+                "replace", ifindex=self._index(route, device), dst=ip, lladdr=mac, state=_NUD_PERMANENT
+            )
+
+    def delete_neighbour(self, device: str, ip: str) -> None:
+        with self._open() as route:
+            try:
+                route.neigh("del", ifindex=self._index(route, device), dst=ip)
+            except NetlinkError as error:
+                _ignore(error, _ENOENT)
+
+    def forwardings(self, device: str) -> dict[str, str]:
+        with self._open() as route:
+            found = route.fdb("dump", ifindex=self._index(route, device))
+            return {
+                item.get_attr("NDA_LLADDR"): item.get_attr("NDA_DST")
+                for item in found
+                if item.get_attr("NDA_DST")
+            }
+
+    def ensure_forwarding(self, device: str, mac: str, outer: str) -> None:
+        with self._open() as route:
+            route.fdb(
+                "replace", ifindex=self._index(route, device), lladdr=mac, dst=outer,
+                flags=_NTF_SELF, state=_NUD_PERMANENT,
+            )  # fmt: skip
+
+    def delete_forwarding(self, device: str, mac: str, outer: str) -> None:
+        with self._open() as route:
+            try:
+                route.fdb("del", ifindex=self._index(route, device), lladdr=mac, dst=outer, flags=_NTF_SELF)
+            except NetlinkError as error:
+                _ignore(error, _ENOENT)
+
+    def routes(self, device: str) -> Sequence[Route]:
+        with self._open() as route:
+            index = self._index(route, device)
+            return sorted(
+                Route(
+                    destination=f"{item.get_attr('RTA_DST')}/{item['dst_len']}",
+                    via=item.get_attr("RTA_GATEWAY") or "",
+                    device=device,
+                    onlink=bool(item["flags"] & _ONLINK),
+                )
+                for item in route.get_routes(family=socket.AF_INET, oif=index)
+                if item["proto"] == ROUTE_PROTOCOL and item.get_attr("RTA_OIF") == index
+            )
+
+    def ensure_route(self, route: Route) -> None:
+        with self._open() as netlink:
+            netlink.route(
+                "replace", dst=route.destination, gateway=route.via or None,
+                oif=self._index(netlink, route.device),
+                proto=ROUTE_PROTOCOL, flags=["onlink"] if route.onlink else [],
+            )  # fmt: skip
+
+    def delete_route(self, route: Route) -> None:
+        with self._open() as netlink:
+            try:
+                netlink.route(
+                    "del", dst=route.destination, oif=self._index(netlink, route.device), proto=ROUTE_PROTOCOL
+                )
+            except NetlinkError as error:
+                _ignore(error, _ESRCH, _ENOENT)
+
+    def set_sysctl(self, name: str, value: str) -> None:
+        path = Path("/proc/sys") / name
+
+        def change() -> None:
+            if path.read_text().strip() != value:
+                path.write_text(value)
+
+        self._inside(change, f"set {name} to {value}")
+
+    def nft(self, script: str) -> None:
+        enter = [] if self._namespace is None else ["nsenter", f"--net={self._namespace}"]
+        done = subprocess.run([*enter, "nft", "-f", "-"], input=script, capture_output=True, text=True)
+        if done.returncode:
+            raise NetworkError(f"nft refused: {done.stderr.strip()[:2000]}")

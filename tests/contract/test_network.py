@@ -1,0 +1,302 @@
+"""What every pod network promises: on the fake kernel, and (marker netns) on Linux with two nodes in
+namespaces.
+"""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from node_agent.network.dns import DnsServer
+from node_agent.network.fake_kernel import FakeKernel
+from node_agent.network.interface import Attachment, Peer, ServicePort
+from node_agent.network.kernel import Kernel, NetlinkKernel, NetworkError
+from node_agent.network.pod_network import NodePodNetwork
+
+CIDRS = ["10.244.1.0/24", "10.244.2.0/24"]
+ADDRESSES = ["172.31.77.11", "172.31.77.12"]
+
+
+def sh(command: str, *, check: bool = True) -> str:
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=20)
+    if check and done.returncode:
+        raise AssertionError(f"{command}: {done.stderr}")
+    return done.stdout
+
+
+class FakeWorld:
+    def __init__(self) -> None:
+        self.kernels = [FakeKernel(), FakeKernel()]
+        self._pids = 100
+
+    def kernel(self, node: int) -> Kernel:
+        return self.kernels[node]
+
+    def process(self, node: int) -> int:
+        self._pids += 1
+        self.kernels[node].pods[self._pids] = ""
+        return self._pids
+
+    def end(self, node: int, pid: int) -> None:
+        self.kernels[node].end_process(pid)
+
+    def close(self) -> None: ...
+
+
+class LinuxWorld:
+    """Two node namespaces joined by a veth pair; pods are sleeping processes in namespaces of their own."""
+
+    def __init__(self) -> None:
+        self.nodes = ["sampant-a", "sampant-b"]
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._clean()
+        for node in self.nodes:
+            sh(f"ip netns add {node}")
+        sh("ip link add up0 netns sampant-a type veth peer name up0 netns sampant-b")
+        for node, address in zip(self.nodes, ADDRESSES, strict=True):
+            sh(f"ip -n {node} addr add {address}/24 dev up0 && ip -n {node} link set up0 up")
+            sh(f"ip -n {node} link set lo up")
+            sh(f"ip -n {node} route add default dev up0")
+
+    def _clean(self) -> None:
+        for node in self.nodes:
+            sh(f"ip netns del {node}", check=False)
+
+    def kernel(self, node: int) -> Kernel:
+        return NetlinkKernel(f"/run/netns/{self.nodes[node]}")
+
+    def process(self, node: int) -> int:
+        process = subprocess.Popen(
+            ["unshare", "-n", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.read(1)
+        self._processes[process.pid] = process
+        return process.pid
+
+    def end(self, node: int, pid: int) -> None:
+        process = self._processes.pop(pid)
+        process.kill()
+        process.communicate()
+
+    def close(self) -> None:
+        for pid in list(self._processes):
+            self.end(0, pid)
+        self._clean()
+
+    def inside(self, pid: int, command: str) -> str:
+        return sh(f"nsenter --net=/proc/{pid}/ns/net {command}")
+
+    def serve(self, pid: int, text: str, port: int = 8080) -> None:
+        command = [
+            "nsenter",
+            f"--net=/proc/{pid}/ns/net",
+            "busybox",
+            "nc",
+            "-lk",
+            "-p",
+            str(port),
+            "-e",
+            "echo",
+            text,
+        ]
+        process = subprocess.Popen(command)
+        self._processes[process.pid] = process
+        for _ in range(200):
+            if (
+                f":{port:04X} "
+                in Path(f"/proc/{pid}/net/tcp").read_text() + Path(f"/proc/{pid}/net/tcp6").read_text()
+            ):
+                return
+        self.inside(pid, f"sh -c 'until busybox nc -z 127.0.0.1 {port}; do :; done'")
+
+
+@pytest.fixture(params=["fake", pytest.param("linux", marks=pytest.mark.netns)])
+def world(request: pytest.FixtureRequest) -> Iterator[FakeWorld | LinuxWorld]:
+    world = FakeWorld() if request.param == "fake" else LinuxWorld()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def linux() -> Iterator[LinuxWorld]:
+    world = LinuxWorld()
+    yield world
+    world.close()
+
+
+def network(world: FakeWorld | LinuxWorld, node: int) -> NodePodNetwork:
+    return NodePodNetwork(
+        kernel=world.kernel(node), dns=None, node_address=ADDRESSES[node], pod_cidr=CIDRS[node]
+    )
+
+
+@dataclass
+class Nodes:
+    world: FakeWorld | LinuxWorld
+    networks: list[NodePodNetwork]
+
+
+@pytest.fixture
+async def nodes(world: FakeWorld | LinuxWorld) -> AsyncIterator[Nodes]:
+    made = Nodes(world, [network(world, 0), network(world, 1)])
+    for item in made.networks:
+        await item.setup()
+    yield made
+    for item in made.networks:
+        await item.teardown()
+
+
+async def test_a_pod_gets_an_address_of_the_nodes_range_and_keeps_it(nodes: Nodes) -> None:
+    pid = nodes.world.process(0)
+    ip = await nodes.networks[0].attach("uid-1", pid)
+    assert ip == "10.244.1.2"
+    assert await nodes.networks[0].attach("uid-1", pid) == ip
+    assert nodes.world.kernel(0).pod_address(pid) == ip
+
+
+async def test_a_new_sandbox_of_the_same_pod_gets_the_same_address(nodes: Nodes) -> None:
+    first, second = nodes.world.process(0), nodes.world.process(0)
+    ip = await nodes.networks[0].attach("uid-1", first)
+    await nodes.networks[0].attach("uid-2", nodes.world.process(0))
+    assert await nodes.networks[0].attach("uid-1", second) == ip
+    assert nodes.world.kernel(0).pod_address(second) == ip
+
+
+async def test_attachments_are_known_after_a_restart_and_their_addresses_not_given_twice(
+    nodes: Nodes,
+) -> None:
+    await nodes.networks[0].attach("uid-1", nodes.world.process(0), host_ports=[("TCP", 8080, 80)])
+    again = network(nodes.world, 0)
+    mac = await again.setup()
+    assert mac == await nodes.networks[0].setup()
+    assert await again.attachments() == [Attachment("uid-1", "10.244.1.2")]
+    assert await again.attach("uid-2", nodes.world.process(0)) == "10.244.1.3"
+    with pytest.raises(NetworkError, match="host port 8080"):
+        await again.attach("uid-3", nodes.world.process(0), host_ports=[("TCP", 8080, 80)])
+
+
+async def test_detach_frees_the_address_twice_is_fine(nodes: Nodes) -> None:
+    await nodes.networks[0].attach("uid-1", nodes.world.process(0))
+    await nodes.networks[0].detach("uid-1")
+    await nodes.networks[0].detach("uid-1")
+    assert await nodes.networks[0].attachments() == []
+
+
+async def test_a_dead_process_is_an_error_that_says_so_and_leaves_nothing(nodes: Nodes) -> None:
+    pid = nodes.world.process(0)
+    nodes.world.end(0, pid)
+    with pytest.raises(NetworkError):
+        await nodes.networks[0].attach("uid-1", pid)
+    assert await nodes.networks[0].attachments() == []
+
+
+async def test_peers_are_replaced_and_removed(nodes: Nodes) -> None:
+    overlay, kernel = nodes.networks[0], nodes.world.kernel(0)
+    peer = Peer("b", CIDRS[1], ADDRESSES[1], "0e:00:00:00:00:02")
+    own = Peer("a", CIDRS[0], ADDRESSES[0], "0e:00:00:00:00:01")
+    await overlay.set_peers([own, peer])
+    await overlay.set_peers([own, peer])
+    assert kernel.forwardings("sampan-vx") == {peer.mac: peer.address}
+    assert kernel.neighbours("sampan-vx") == {"10.244.2.0": peer.mac}
+    await overlay.set_peers([own, Peer("b", CIDRS[1], "172.31.77.99", peer.mac)])
+    assert kernel.forwardings("sampan-vx") == {peer.mac: "172.31.77.99"}
+    assert [route.destination for route in kernel.routes("sampan-vx")] == [CIDRS[1]]
+    await overlay.set_peers([own])
+    assert (kernel.forwardings("sampan-vx"), kernel.neighbours("sampan-vx"), kernel.routes("sampan-vx")) == (
+        {},
+        {},
+        [],
+    )
+
+
+async def test_services_change_and_teardown_leaves_nothing(nodes: Nodes) -> None:
+    item = nodes.networks[0]
+    port = ServicePort(
+        "d/web:http", "tcp", ["10.96.0.20"], 80, 30080, [("10.244.1.2", 80), ("10.244.2.2", 80)]
+    )
+    sticky = ServicePort(
+        "d/sticky:http", "tcp", ["10.96.0.21"], 80, 0, [("10.244.1.2", 80)], affinity_seconds=60
+    )
+    local = ServicePort(
+        "d/local:dns",
+        "udp",
+        ["10.96.0.22"],
+        53,
+        30053,
+        [("10.244.2.2", 53)],
+        local_only=True,
+        local_endpoints=[],
+    )
+    await item.attach("uid-1", nodes.world.process(0), host_ports=[("TCP", 8080, 80)])
+    await item.set_services([port, sticky, local])
+    await item.set_services([port, sticky, local])
+    await item.set_services([ServicePort("d/web:http", "tcp", ["10.96.0.20"], 80, 30080, []), local])
+    await item.detach("uid-1")
+    await item.set_services([port])
+    await item.teardown()
+    names = {link.name for link in nodes.world.kernel(0).links()}
+    assert not {name for name in names if name.startswith(("pod", "sampan"))}
+    if isinstance(nodes.world, LinuxWorld):
+        assert sh("ip netns exec sampant-a nft list tables") == ""
+
+
+@pytest.mark.netns
+async def test_pods_reach_each_other_across_nodes_and_services_by_address_and_node_port(
+    linux: LinuxWorld,
+) -> None:
+    networks = [network(linux, 0), network(linux, 1)]
+    macs = [await item.setup() for item in networks]
+    peers = [Peer(n, CIDRS[i], ADDRESSES[i], macs[i]) for i, n in enumerate(("a", "b"))]
+    pids = [linux.process(0), linux.process(0), linux.process(1)]
+    uids = ["client", "near", "far"]
+    ips = [await networks[i // 2].attach(uids[i], pids[i]) for i in range(3)]
+    both = [(ips[1], 8080), (ips[2], 8080)]
+    for item in networks:
+        await item.set_peers(peers)
+        await item.set_services(
+            [
+                ServicePort("d/web:http", "tcp", ["10.96.0.20"], 80, 30080, both),
+                ServicePort("d/self:http", "tcp", ["10.96.0.21"], 80, 0, [(ips[1], 8080)]),
+                ServicePort("d/none:http", "tcp", ["10.96.0.22"], 80, 30082, []),
+                ServicePort("d/sticky:http", "tcp", ["10.96.0.23"], 80, 0, both, affinity_seconds=60),
+            ]
+        )
+    await asyncio.to_thread(linux.serve, pids[1], "near")
+    await asyncio.to_thread(linux.serve, pids[2], "far")
+
+    def ask(pid: int, address: str, port: int) -> str:
+        return linux.inside(pid, f"busybox nc -w 3 {address} {port}").strip()
+
+    def from_node(node: int, address: str, port: int) -> str:
+        return sh(f"ip netns exec {linux.nodes[node]} busybox nc -w 3 {address} {port}").strip()
+
+    def check() -> None:
+        assert ask(pids[0], ips[2], 8080) == "far", "pod to pod across nodes"
+        assert ask(pids[0], ips[1], 8080) == "near", "pod to pod on one node"
+        assert {ask(pids[0], "10.96.0.20", 80) for _ in range(24)} == {"near", "far"}, "balanced over both"
+        assert ask(pids[1], "10.96.0.21", 80) == "near", "a pod reaches itself through its service"
+        assert len({ask(pids[0], "10.96.0.23", 80) for _ in range(10)}) == 1, "affinity"
+        assert {from_node(0, ADDRESSES[1], 30080) for _ in range(24)} == {"near", "far"}, (
+            "node port from outside"
+        )
+        assert {from_node(0, "10.96.0.20", 80) for _ in range(24)} == {"near", "far"}, (
+            "service from the node itself"
+        )
+        refused = "nsenter --net=/proc/%d/ns/net timeout 2 busybox nc -w 5 %s %d; echo $?"
+        assert sh(refused % (pids[0], "10.96.0.22", 80)).strip() == "1", "refused at once, not timed out"
+        assert sh(refused % (pids[0], ADDRESSES[1], 30082)).strip() == "1"
+
+    await asyncio.to_thread(check)
+    for item in networks:
+        await item.teardown()
+
+
+async def test_dns_server_closes_with_no_queries() -> None:
+    server = DnsServer(domain="cluster.local", upstreams=[], random=Random(1))
+    await server.start(["127.0.0.1"], port=0)
+    await server.close()
