@@ -28,9 +28,15 @@ ENCODER = msgspec.json.Encoder()
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@functools.cache
+_DECODERS: dict[Any, Any] = {}
+"""One decoder per type, made when first used."""
+
+
 def _decoder(type_: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(type_)
+    found = _DECODERS.get(type_)
+    if found is None:
+        found = _DECODERS[type_] = msgspec.json.Decoder(type_)
+    return found
 
 
 def encode(obj: Any) -> bytes:
@@ -216,7 +222,9 @@ def load_yaml(text: str | bytes) -> list[dict[str, Any]]:
         if document is None:
             continue
         if not isinstance(document, dict):
-            raise BadRequest(f"a manifest is a mapping with apiVersion and kind, not a {type(document).__name__}")
+            raise BadRequest(
+                f"a manifest is a mapping with apiVersion and kind, not a {type(document).__name__}"
+            )
         found.append(document)
     return found
 

@@ -27,10 +27,11 @@ def parse(quantity: Quantity) -> Fraction:
     """The exact value. Raises BadRequest."""
     number, exponent, suffix = _split(quantity)
     if exponent:
-        return number * Fraction(10) ** int(exponent[1:])
+        return number * Fraction(10 ** max(0, int(exponent[1:])), 10 ** max(0, -int(exponent[1:])))
     if suffix in BINARY:
         return number * 2 ** BINARY[suffix]
-    return number * Fraction(10) ** DECIMAL[suffix]
+    power = DECIMAL[suffix]
+    return number * 10**power if power >= 0 else number / 10**-power
 
 
 def _split(quantity: Quantity) -> tuple[Fraction, str, str]:
