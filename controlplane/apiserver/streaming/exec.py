@@ -1,0 +1,168 @@
+"""exec and attach: one conversation with the node's agent, whatever the client speaks.
+
+    client ──inputs()──► StreamInput ──► agent
+    client ◄──emit(channel, data)────── StreamOutput ◄── agent
+
+ends with a metav1.Status when the command ends, or with None when the client left: then the agent's call is
+cancelled, and the agent decides what becomes of the process. An end of stdin is no end of the conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+
+from controlplane.apiserver.streaming.node_link import NodeLink, translated
+from kubeapi.errors import ApiError, BadRequest
+from kubeapi.pb.sampan.v1 import node_pb2 as pb
+
+STDOUT, STDERR = 1, 2
+Emit = Callable[[int, bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the client asked for, from the query or from gRPC's first message."""
+
+    namespace: str
+    pod: str
+    container: str = ""
+    command: Sequence[str] = ()
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    tty: bool = False
+    attach: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A wish that the pod can fulfil."""
+
+    pod: dict[str, Any]
+    start: pb.StreamStart
+    attach: bool
+
+
+async def prepare(link: NodeLink, wish: Wish) -> Plan:
+    """Before any upgrade, so that a refusal is an ordinary error reply. Raises ApiError."""
+    if not (wish.stdin or wish.stdout or wish.stderr):
+        raise BadRequest("you must specify at least one of stdin, stdout, stderr")
+    if wish.tty and wish.stderr:
+        wish = Wish(**{**_fields(wish), "stderr": False})
+    if not wish.attach and not wish.command:
+        raise BadRequest("you must specify at least one command for the container")
+    pod = await link.pod(wish.namespace, wish.pod)
+    phase = pod.get("status", {}).get("phase", "")
+    if phase in ("Succeeded", "Failed"):
+        raise BadRequest(f"cannot exec into a container in a completed pod; current phase is {phase}")
+    container = container_of(pod, wish.container)
+    if not pod.get("spec", {}).get("nodeName"):
+        raise BadRequest(f"pod {wish.pod} does not have a host assigned")
+    start = pb.StreamStart(
+        container=reference(pod, container),
+        command=list(wish.command),
+        stdin=wish.stdin,
+        stdout=wish.stdout,
+        stderr=wish.stderr,
+        tty=wish.tty,
+    )
+    return Plan(pod, start, wish.attach)
+
+
+async def converse(
+    link: NodeLink, plan: Plan, inputs: AsyncIterator[pb.StreamInput], emit: Emit
+) -> dict[str, Any] | None:
+    """`inputs` ends when the client has gone."""
+    try:
+        async with link.agent_of(plan.pod) as agent:
+            call = agent.Attach() if plan.attach else agent.Exec()
+            await call.write(pb.StreamInput(start=plan.start))
+            return await _both_ways(call, inputs, emit)
+    except ApiError as error:
+        return error.status()
+
+
+async def _both_ways(call: Any, inputs: AsyncIterator[pb.StreamInput], emit: Emit) -> dict[str, Any] | None:
+    async def to_agent() -> None:
+        open_ = True
+        async for item in inputs:
+            if open_:
+                try:
+                    await call.write(item)
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    open_ = False  # the agent is done; why, the other direction will tell
+
+    async def to_client() -> dict[str, Any]:
+        while (output := await call.read()) is not grpc.aio.EOF:
+            which = output.WhichOneof("output")
+            if which == "exit":
+                return exit_status(output.exit.code)
+            if which is not None:
+                await emit(STDOUT if which == "stdout" else STDERR, getattr(output, which))
+        code = await call.code()
+        if code is grpc.StatusCode.OK:
+            return exit_status(0)
+        error = grpc.aio.AioRpcError(
+            code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+        )
+        return translated(error, "the node's agent").status()
+
+    up, down = asyncio.create_task(to_agent()), asyncio.create_task(to_client())
+    try:
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        if down.done():
+            return down.result()
+        up.result()
+        return None
+    finally:
+        up.cancel()
+        down.cancel()
+        call.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
+
+
+def exit_status(code: int) -> dict[str, Any]:
+    """What stands on the error channel: clients read the exit code from its cause."""
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }
+
+
+def container_of(pod: dict[str, Any], wanted: str) -> str:
+    """The container's name; the pod's only one when none is named. BadRequest."""
+    spec = pod.get("spec", {})
+    name = pod["metadata"]["name"]
+    apps = [c["name"] for c in spec.get("containers", [])]
+    every = [*apps, *(c["name"] for k in ("initContainers", "ephemeralContainers") for c in spec.get(k, []))]
+    if wanted:
+        if wanted not in every:
+            raise BadRequest(f"container {wanted} is not valid for pod {name}")
+        return wanted
+    preferred = pod["metadata"].get("annotations", {}).get("kubectl.kubernetes.io/default-container", "")
+    if preferred in apps:
+        return str(preferred)
+    if len(apps) == 1:
+        return str(apps[0])
+    raise BadRequest(f"a container name must be specified for pod {name}, choose one of: [{' '.join(apps)}]")
+
+
+def reference(pod: dict[str, Any], container: str) -> pb.ContainerRef:
+    meta = pod["metadata"]
+    return pb.ContainerRef(
+        namespace=meta["namespace"], pod=meta["name"], pod_uid=meta.get("uid", ""), container=container
+    )
+
+
+def _fields(wish: Wish) -> dict[str, Any]:
+    return {name: getattr(wish, name) for name in Wish.__slots__}

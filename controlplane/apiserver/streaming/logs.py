@@ -1,0 +1,106 @@
+"""pods/log: the agent's stream of bytes, passed on as it comes.
+
+The first bytes are awaited before the reply begins, so that "no such container" is an error reply and not a torn
+stream; but not for ever, because a silent container that is followed has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import grpc.aio
+
+from controlplane.apiserver.streaming.exec import container_of, reference
+from controlplane.apiserver.streaming.node_link import NodeLink, translated
+from kubeapi.clock import Clock
+from kubeapi.errors import BadRequest
+from kubeapi.pb.sampan.v1 import node_pb2 as pb
+
+PATIENCE = 0.5
+"""Seconds to wait for the first bytes of a followed log before the reply begins without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogWish:
+    namespace: str
+    pod: str
+    container: str = ""
+    follow: bool = False
+    previous: bool = False
+    tail_lines: int | None = None
+    since_seconds: int | None = None
+    since_time: str = ""
+    timestamps: bool = False
+    limit_bytes: int | None = None
+
+
+async def open_log(link: NodeLink, wish: LogWish, clock: Clock) -> AsyncGenerator[bytes, None]:
+    """Raises ApiError when there is nothing to read; the returned generator must be closed."""
+    _check(wish)
+    pod = await link.pod(wish.namespace, wish.pod)
+    container = container_of(pod, wish.container)
+    if not pod.get("spec", {}).get("nodeName"):
+        raise BadRequest(
+            f'container "{container}" in pod "{wish.pod}" is waiting to start: not scheduled yet'
+        )
+    since = wish.since_time
+    if wish.since_seconds is not None:
+        since = (clock.now() - timedelta(seconds=wish.since_seconds)).isoformat().replace("+00:00", "Z")
+    request = pb.ContainerLogsRequest(
+        container=reference(pod, container),
+        follow=wish.follow,
+        previous=wish.previous,
+        tail_lines=wish.tail_lines,
+        since_time=since,
+        timestamps=wish.timestamps,
+        limit_bytes=wish.limit_bytes,
+    )
+    async with AsyncExitStack() as stack:
+        agent = await stack.enter_async_context(link.agent_of(pod))
+        call = agent.ContainerLogs(request)
+        stack.callback(call.cancel)
+        first = asyncio.create_task(call.read())
+        try:
+            await asyncio.wait({first}, timeout=PATIENCE if wish.follow else None)
+            if first.done():
+                first.result()
+        except BaseException:
+            first.cancel()
+            raise
+        return _stream(call, first, stack.pop_all())
+    raise AssertionError("unreachable: agent_of suppresses nothing")
+
+
+async def _stream(call: Any, first: asyncio.Task[Any], stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
+    try:
+        reply = await first
+        while reply is not grpc.aio.EOF:
+            yield reply.data
+            reply = await call.read()
+    except grpc.aio.AioRpcError as error:
+        # The head has gone out: the log's reader is told in the log itself, as kubectl users know it.
+        yield f"error: {translated(error, 'the node agent').message}\n".encode()
+    finally:
+        first.cancel()
+        with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
+            await first
+        await stack.aclose()
+
+
+def _check(wish: LogWish) -> None:
+    if wish.since_seconds is not None and wish.since_time:
+        raise BadRequest("at most one of sinceTime or sinceSeconds may be specified")
+    for name, value, least in (
+        ("tailLines", wish.tail_lines, 0),
+        ("sinceSeconds", wish.since_seconds, 1),
+        ("limitBytes", wish.limit_bytes, 1),
+    ):
+        if value is not None and value < least:
+            raise BadRequest(f"{name}: must be at least {least}")
+        if value is not None and value > 2**40:
+            raise BadRequest(f"{name}: is too large")
