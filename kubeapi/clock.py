@@ -1,5 +1,5 @@
-"""Wall time, injected. Waiting is the event loop's (asyncio.sleep, asyncio.timeout), so under a virtual loop both move
-together: LoopClock turns the loop's time into wall time."""
+"""Wall time, injected. Waiting is the event loop's (asyncio.sleep, asyncio.timeout), so under a virtual loop
+both move together: LoopClock turns the loop's time into wall time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one error tree. The HTTP code, the gRPC code, the Status body and the CLI's text come from the class alone.
+"""The one error tree. HTTP code, gRPC code, Status body and the CLI's text come from the class alone.
 
     ApiError
     ├── BadRequest 400          ├── AlreadyExists 409          ├── TooManyRequests 429
@@ -8,8 +8,8 @@
     ├── MethodNotAllowed 405    ├── UnsupportedMediaType 415
     ├── NotAcceptable 406       └── Invalid 422
 
-The gRPC code is kept as its name, so that nothing here imports grpc. Source of reasons and codes: Kubernetes API
-conventions, "Response Status Kind".
+The gRPC code is kept as its name, so that nothing here imports grpc. Source of reasons and codes: Kubernetes
+API conventions, "Response Status Kind".
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class FieldError:
 
     path: str
     message: str
-    """What is allowed. A message that begins with the reason's own words (`Required value: ...`) is shown as it is."""
+    """What is allowed. Shown as it is if it begins with the reason's own words: `Required value: ...`."""
     value: Any = _Unset.UNSET
     """The faulty value, when showing it helps."""
     reason: str = "FieldValueInvalid"
-    """FieldValueInvalid, FieldValueRequired, FieldValueNotSupported, FieldValueForbidden, FieldValueDuplicate, ..."""
+    """FieldValue + Invalid, Required, NotSupported, Forbidden, Duplicate, NotFound, TypeInvalid, TooLong, ..."""
 
     @property
     def text(self) -> str:
@@ -233,7 +233,9 @@ class Timeout(ApiError):
 
 
 _BY_REASON: dict[str, type[ApiError]] = {cls.reason: cls for cls in ApiError.__subclasses__()}
-_BY_CODE: dict[int, type[ApiError]] = {cls.http: cls for cls in ApiError.__subclasses__() if cls is not AlreadyExists}
+_BY_CODE: dict[int, type[ApiError]] = {
+    cls.http: cls for cls in ApiError.__subclasses__() if cls is not AlreadyExists
+}
 
 
 def from_status(status: Mapping[str, Any]) -> ApiError:

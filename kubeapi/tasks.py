@@ -31,7 +31,7 @@ async def forever(
     *,
     name: str,
     rng: Random | None = None,
-    backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    backoff: Backoff = Backoff(),
     log: logging.Logger | None = None,
     healthy_after: float = 60.0,
 ) -> None:

@@ -1,11 +1,11 @@
 """The control loop's harness: informers put keys into a queue, workers take them out and reconcile.
 
-    informer ──(old, new)──► mapper ──keys──► WorkQueue ──key──► reconcile(key) ─┬─ Done() ............ wait for a change
-                                                 ▲                               ├─ Done(requeue_after) .. look again then
-                                                 └───────────────────────────────┴─ raised ............. backoff, again
+    informer ──(old, new)──► mapper ──keys──► WorkQueue ──key──► reconcile(key) ─┬─ Done(): wait for a change
+                                                  ▲                              ├─ Done(requeue_after): later
+                                                  └──────────────────────────────┴─ raised: backoff, again
 
-A reconciler gets a key and never an event. That the object is gone is a normal answer. It compares what should be
-with what is, acts, and says when to look again; nothing else decides about the next visit.
+A reconciler gets a key and never an event. That the object is gone is a normal answer. It compares what
+should be with what is, acts, and says when to look again; nothing else decides about the next visit.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def own_key(obj: KubeObject) -> Key:
 class Barrier(Generic[K]):
     """Keeps a loop from acting on a cache that lacks the loop's own last write.
 
-    One per informer whose objects the loop writes: after a write wrote(key, its resourceVersion); at the start of a
-    visit ready(key, informer.revision), and if that is False, Done(requeue_after=0.05) (the write's own event will
-    most likely bring the key sooner). This takes the place of counting expected creations and deletions: nothing
-    can be miscounted, and a write whose event was missed is covered by the next list.
+    One per informer whose objects the loop writes: after a write wrote(key, its resourceVersion); at the
+    start of a visit ready(key, informer.revision), and if that is False, Done(requeue_after=0.05) (the write's
+    own event will most likely bring the key sooner). This takes the place of counting expected creations and
+    deletions: nothing can be miscounted, and a write whose event was missed is covered by the next list.
     """
 
     _pending: dict[K, int]

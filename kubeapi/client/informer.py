@@ -6,11 +6,11 @@
          └──────────────────────────────────────── watch from `revision`, batch by batch
                                                       any other failure: backoff, watch again from `revision`
 
-The diff makes up for what was missed while no watch ran: also deletions, which nobody will tell again. So a handler
-never learns whether a change came by list or by watch, and must not need to: it puts a key into a queue.
+The diff makes up for what was missed while no watch ran: also deletions, which nobody will tell again. So a
+handler never learns whether a change came by list or by watch, and need not: it puts a key into a queue.
 
 `revision` is the newest event seen, bookmarks counted. A loop that has written waits until its informer's
-`revision` has reached the write (see controller.Barrier), so it never acts on a cache that lacks its own work.
+`revision` has reached the write (see controller.Barrier), so it never acts on a cache without its own work.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Handler = Callable[[T | None, T | None], None]
 
 RECONNECT = Backoff(first=0.1, most=10.0, jitter=0.5)
 SHORT_WATCH = 1.0
-"""A watch that ends sooner than this, in seconds, counts as failed: it must not be begun again at once for ever."""
+"""Seconds. After a watch that ended sooner than this there is a pause, lest it be begun again and again."""
 
 
 class Informer(Generic[O]):

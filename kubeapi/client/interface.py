@@ -4,6 +4,7 @@ Objects are the frozen Structs of `kubeapi.types`. Errors are those of `kubeapi.
 transport. The scheduler, the controllers, the node agent and kubectl-lite know the cluster only through this.
 """
 
+import builtins
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -19,7 +20,7 @@ Propagation = Literal["Background", "Foreground", "Orphan"]
 class WatchEvent(Generic[T]):
     type: EventType
     object: T
-    """DELETED carries the last state, with the resourceVersion of the deletion. BOOKMARK carries only that."""
+    """Of DELETED the last state, with the resourceVersion of the deletion. Of BOOKMARK only that."""
     resource_version: int
 
 
@@ -100,7 +101,7 @@ class Client(Protocol):
         resource_version: int = 0,
     ) -> None: ...
 
-    async def batch(self, writes: Sequence["Write[T]"]) -> list[BatchResult[T]]:
+    async def batch(self, writes: Sequence["Write[T]"]) -> builtins.list[BatchResult[T]]:
         """Independent writes in one round trip, for hot writers. Results come in the order of the writes."""
         ...
 

@@ -1,9 +1,9 @@
-"""How a cached object is named: by its key; and the functions that find the keys and index values of an object."""
+"""How a cached object is named, by its key; and functions that find keys and index values of an object."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from kubeapi.types.meta_v1 import ObjectMeta, OwnerReference
 
@@ -22,9 +22,6 @@ class KubeObject(Protocol):
     def metadata(self) -> ObjectMeta: ...
 
 
-T_contra = TypeVar("T_contra", contravariant=True)
-
-
 def key_of(obj: KubeObject) -> Key:
     return Key(obj.metadata.namespace, obj.metadata.name)
 
@@ -39,7 +36,7 @@ def controller_of(obj: KubeObject) -> OwnerReference | None:
 
 
 def owner_key(kind: str) -> Callable[[Any], Key | None]:
-    """Maps an object to the key of its controller, if that is of this kind (owners live in the same namespace)."""
+    """Maps an object to the key of its controller, if of this kind (owners live in the same namespace)."""
 
     def find(obj: KubeObject) -> Key | None:
         ref = controller_of(obj)

@@ -1,8 +1,8 @@
 """A queue of keys to look at, not of events to handle.
 
-A key that is added many times before it is handed out is handed out once; a key that is added while it is being
-worked on is handed out again after done(), never at the same time. So reconcilers need no locks, and a burst of
-events costs one visit.
+A key that is added many times before it is handed out is handed out once; a key that is added while it is
+being worked on is handed out again after done(), never at the same time. So reconcilers need no locks, and a
+burst of events costs one visit.
 
 Failures come back later and later: retry() doubles the key's delay, forget() makes the next failure the first
 again. Delays are timers of the event loop, one per key at most, of which the earliest wins.
