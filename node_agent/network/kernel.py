@@ -173,7 +173,7 @@ class NetlinkKernel:
         self._inside(change, f"turn off transmit checksums of {device}")
 
     def _inside(self, change: Callable[[], None], what: str) -> None:
-        """Runs `change` in our namespace. A thread enters it and ends with it, so no other thread is moved."""
+        """Runs `change` in our namespace. The thread that enters it ends with it: no other is moved."""
         failures: list[OSError] = []
 
         def run() -> None:
@@ -204,6 +204,8 @@ class NetlinkKernel:
                 )
                 index = self._index(route, name)
                 route.link("set", index=index, ifalias=alias, master=self._index(route, master), state="up")
+                # Where netfilter sees bridged frames, a service's answer may be the asking pod: same port out.
+                route.brport("set", index=index, mode=1)
             except NetlinkError as error:
                 raise NetworkError(f"cannot link the namespace of process {pid}: {error}") from error
 

@@ -5,9 +5,9 @@ rules, and reads back from the links who is attached. attach() makes a veth pair
 its alias, whose it is and which address it has: the links are the only memory, so a restarted agent knows its
 pods without a file. set_*() compare the wish with what is installed and change the difference.
 
-A pod's address is a /32 and all it sends goes to the gateway, also to pods on the same bridge. So every
-packet passes the node's routing and connection tracking, answers of services find their way back, and nothing
-depends on whether this kernel lets bridged frames be seen by netfilter.
+A pod's address is a /32 and all it sends goes to the gateway, also to pods on the same bridge. So every packet
+passes the node's routing and connection tracking, and answers of services find their way back, whether or not
+this kernel shows bridged frames to netfilter (bridge-nf-call-iptables).
 
 Everything blocking runs in one worker thread at a time, under one lock: kernel state has one writer.
 """

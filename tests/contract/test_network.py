@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -97,7 +96,7 @@ class LinuxWorld:
             f"--net=/proc/{pid}/ns/net",
             "busybox",
             "nc",
-            "-lk",
+            "-ll",
             "-p",
             str(port),
             "-e",
@@ -106,13 +105,7 @@ class LinuxWorld:
         ]
         process = subprocess.Popen(command)
         self._processes[process.pid] = process
-        for _ in range(200):
-            if (
-                f":{port:04X} "
-                in Path(f"/proc/{pid}/net/tcp").read_text() + Path(f"/proc/{pid}/net/tcp6").read_text()
-            ):
-                return
-        self.inside(pid, f"sh -c 'until busybox nc -z 127.0.0.1 {port}; do :; done'")
+        self.inside(pid, f"sh -c 'until busybox nc -w 1 127.0.0.1 {port} </dev/null; do :; done'")
 
 
 @pytest.fixture(params=["fake", pytest.param("linux", marks=pytest.mark.netns)])
@@ -156,7 +149,7 @@ async def test_a_pod_gets_an_address_of_the_nodes_range_and_keeps_it(nodes: Node
     ip = await nodes.networks[0].attach("uid-1", pid)
     assert ip == "10.244.1.2"
     assert await nodes.networks[0].attach("uid-1", pid) == ip
-    assert nodes.world.kernel(0).pod_address(pid) == ip
+    assert await asyncio.to_thread(nodes.world.kernel(0).pod_address, pid) == ip
 
 
 async def test_a_new_sandbox_of_the_same_pod_gets_the_same_address(nodes: Nodes) -> None:
@@ -164,7 +157,7 @@ async def test_a_new_sandbox_of_the_same_pod_gets_the_same_address(nodes: Nodes)
     ip = await nodes.networks[0].attach("uid-1", first)
     await nodes.networks[0].attach("uid-2", nodes.world.process(0))
     assert await nodes.networks[0].attach("uid-1", second) == ip
-    assert nodes.world.kernel(0).pod_address(second) == ip
+    assert await asyncio.to_thread(nodes.world.kernel(0).pod_address, second) == ip
 
 
 async def test_attachments_are_known_after_a_restart_and_their_addresses_not_given_twice(
@@ -201,13 +194,19 @@ async def test_peers_are_replaced_and_removed(nodes: Nodes) -> None:
     own = Peer("a", CIDRS[0], ADDRESSES[0], "0e:00:00:00:00:01")
     await overlay.set_peers([own, peer])
     await overlay.set_peers([own, peer])
-    assert kernel.forwardings("sampan-vx") == {peer.mac: peer.address}
-    assert kernel.neighbours("sampan-vx") == {"10.244.2.0": peer.mac}
+    assert (await asyncio.to_thread(kernel.forwardings, "sampan-vx")) == {peer.mac: peer.address}
+    assert (await asyncio.to_thread(kernel.neighbours, "sampan-vx")) == {"10.244.2.0": peer.mac}
     await overlay.set_peers([own, Peer("b", CIDRS[1], "172.31.77.99", peer.mac)])
-    assert kernel.forwardings("sampan-vx") == {peer.mac: "172.31.77.99"}
-    assert [route.destination for route in kernel.routes("sampan-vx")] == [CIDRS[1]]
+    assert (await asyncio.to_thread(kernel.forwardings, "sampan-vx")) == {peer.mac: "172.31.77.99"}
+    assert [route.destination for route in (await asyncio.to_thread(kernel.routes, "sampan-vx"))] == [
+        CIDRS[1]
+    ]
     await overlay.set_peers([own])
-    assert (kernel.forwardings("sampan-vx"), kernel.neighbours("sampan-vx"), kernel.routes("sampan-vx")) == (
+    assert (
+        (await asyncio.to_thread(kernel.forwardings, "sampan-vx")),
+        (await asyncio.to_thread(kernel.neighbours, "sampan-vx")),
+        (await asyncio.to_thread(kernel.routes, "sampan-vx")),
+    ) == (
         {},
         {},
         [],
@@ -239,7 +238,7 @@ async def test_services_change_and_teardown_leaves_nothing(nodes: Nodes) -> None
     await item.detach("uid-1")
     await item.set_services([port])
     await item.teardown()
-    names = {link.name for link in nodes.world.kernel(0).links()}
+    names = {link.name for link in await asyncio.to_thread(nodes.world.kernel(0).links)}
     assert not {name for name in names if name.startswith(("pod", "sampan"))}
     if isinstance(nodes.world, LinuxWorld):
         assert sh("ip netns exec sampant-a nft list tables") == ""
