@@ -1,0 +1,122 @@
+"""Services and EndpointSlices as the network wants them: ports with their endpoints, and DNS records. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from kubeapi.types.core_v1 import Service
+from kubeapi.types.discovery_v1 import Endpoint, EndpointSlice
+from node_agent.network.interface import ServicePort
+
+SERVICE_NAME = "kubernetes.io/service-name"
+DEFAULT_AFFINITY = 10800
+
+
+def slices_by_service(slices: Iterable[EndpointSlice]) -> dict[tuple[str, str], list[EndpointSlice]]:
+    found: dict[tuple[str, str], list[EndpointSlice]] = {}
+    for piece in slices:
+        if (name := piece.metadata.labels.get(SERVICE_NAME)) and piece.address_type in ("IPv4", ""):
+            found.setdefault((piece.metadata.namespace, name), []).append(piece)
+    return found
+
+
+def service_ports(services: Iterable[Service], slices: Iterable[EndpointSlice], *, node: str) -> list[ServicePort]:
+    behind = slices_by_service(slices)
+    ports: list[ServicePort] = []
+    for svc in sorted(services, key=lambda s: (s.metadata.namespace, s.metadata.name)):
+        ips = cluster_ips(svc)
+        if svc.spec.type == "ExternalName" or not ips:
+            continue
+        mine = behind.get((svc.metadata.namespace, svc.metadata.name), [])
+        for port in svc.spec.ports:
+            protocol = _protocol(port.protocol)
+            if protocol is None:
+                continue
+            everywhere = _endpoints(mine, port.name, port.protocol or "TCP", "")
+            here = _endpoints(mine, port.name, port.protocol or "TCP", node)
+            inside = here if svc.spec.internal_traffic_policy == "Local" else everywhere
+            ingress = [i.ip for i in svc.status.load_balancer.ingress if i.ip]
+            ports.append(
+                ServicePort(
+                    service=f"{svc.metadata.namespace}/{svc.metadata.name}:{port.name}",
+                    protocol=protocol,
+                    cluster_ips=ips,
+                    port=port.port,
+                    node_port=port.node_port if svc.spec.type in ("NodePort", "LoadBalancer") else 0,
+                    endpoints=inside,
+                    affinity_seconds=affinity_of(svc),
+                    external_ips=[*svc.spec.external_ips, *ingress],
+                    local_only=svc.spec.external_traffic_policy == "Local",
+                    local_endpoints=here,
+                )
+            )
+    return ports
+
+
+def dns_records(
+    services: Iterable[Service], slices: Iterable[EndpointSlice], *, domain: str = "cluster.local"
+) -> dict[str, Sequence[str]]:
+    """Names to addresses. An ExternalName is passed on as its target's name, for the server to resolve."""
+    behind = slices_by_service(slices)
+    records: dict[str, Sequence[str]] = {}
+    for svc in services:
+        name = f"{svc.metadata.name}.{svc.metadata.namespace}.svc.{domain}"
+        if svc.spec.type == "ExternalName":
+            if svc.spec.external_name:
+                records[name] = [svc.spec.external_name.rstrip(".")]
+            continue
+        if ips := cluster_ips(svc):
+            records[name] = ips
+            continue
+        addresses: list[str] = []
+        for piece in behind.get((svc.metadata.namespace, svc.metadata.name), []):
+            for endpoint in piece.endpoints:
+                if not (_ready(endpoint) or svc.spec.publish_not_ready_addresses):
+                    continue
+                addresses += endpoint.addresses
+                host = endpoint.hostname or (endpoint.addresses[0].replace(".", "-") if endpoint.addresses else "")
+                if host:
+                    records[f"{host}.{name}"] = list(endpoint.addresses)
+        records[name] = sorted(set(addresses))
+    return records
+
+
+def cluster_ips(svc: Service) -> list[str]:
+    """IPv4 only; none for a headless service."""
+    ips = svc.spec.cluster_ips or ([svc.spec.cluster_ip] if svc.spec.cluster_ip else [])
+    return [ip for ip in ips if ip and ip != "None" and ":" not in ip]
+
+
+def affinity_of(svc: Service) -> int:
+    if svc.spec.session_affinity != "ClientIP":
+        return 0
+    config = svc.spec.session_affinity_config
+    seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
+    return seconds or DEFAULT_AFFINITY
+
+
+def _endpoints(slices: Sequence[EndpointSlice], name: str, protocol: str, node: str) -> list[tuple[str, int]]:
+    """Those that are ready; if none is, those that still serve while they terminate. `node` empty is any node."""
+    ready: set[tuple[str, int]] = set()
+    serving: set[tuple[str, int]] = set()
+    for piece in slices:
+        for port in piece.ports:
+            if (port.name or "") != name or (port.protocol or "TCP") != protocol or port.port is None:
+                continue
+            for endpoint in piece.endpoints:
+                if node and endpoint.node_name != node:
+                    continue
+                pairs = {(address, port.port) for address in endpoint.addresses}
+                if _ready(endpoint):
+                    ready |= pairs
+                elif endpoint.conditions.serving and endpoint.conditions.terminating:
+                    serving |= pairs
+    return sorted(ready or serving)
+
+
+def _ready(endpoint: Endpoint) -> bool:
+    return endpoint.conditions.ready is not False
+
+
+def _protocol(name: str) -> Literal["tcp", "udp"] | None:
+    table: Mapping[str, Literal["tcp", "udp"]] = {"TCP": "tcp", "": "tcp", "UDP": "udp"}
+    return table.get(name)
