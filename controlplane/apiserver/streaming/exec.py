@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc.aio
 
-from controlplane.apiserver.streaming.node_link import NodeLink, translated
+from controlplane.apiserver.streaming.node_link import EOF, NodeLink
 from kubeapi.errors import ApiError, BadRequest
 from kubeapi.pb.sampan.v1 import node_pb2 as pb
 
@@ -98,7 +98,7 @@ async def _both_ways(call: Any, inputs: AsyncIterator[pb.StreamInput], emit: Emi
                     open_ = False  # the agent is done; why, the other direction will tell
 
     async def to_client() -> dict[str, Any]:
-        while (output := await call.read()) is not grpc.aio.EOF:
+        while (output := await call.read()) is not EOF:
             which = output.WhichOneof("output")
             if which == "exit":
                 return exit_status(output.exit.code)
@@ -107,10 +107,9 @@ async def _both_ways(call: Any, inputs: AsyncIterator[pb.StreamInput], emit: Emi
         code = await call.code()
         if code is grpc.StatusCode.OK:
             return exit_status(0)
-        error = grpc.aio.AioRpcError(
-            code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+        raise grpc.aio.AioRpcError(
+            code, await call.initial_metadata(), await call.trailing_metadata(), await call.details(), None
         )
-        return translated(error, "the node's agent").status()
 
     up, down = asyncio.create_task(to_agent()), asyncio.create_task(to_client())
     try:

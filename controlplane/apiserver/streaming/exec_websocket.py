@@ -1,7 +1,7 @@
 """exec and attach over a WebSocket: the first byte of each message is its channel.
 
-0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 resize; with v5 also 255, whose second byte names a channel that
-the client closes (only stdin makes sense). `base64.` protocols are the same in text, the channel as a digit.
+0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 resize; with v5 also 255, whose second byte names a channel
+that the client closes (only stdin makes sense). `base64.` protocols are the same in text, the channel as a digit.
 """
 
 from __future__ import annotations

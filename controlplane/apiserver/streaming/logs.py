@@ -1,14 +1,14 @@
 """pods/log: the agent's stream of bytes, passed on as it comes.
 
-The first bytes are awaited before the reply begins, so that "no such container" is an error reply and not a torn
-stream; but not for ever, because a silent container that is followed has none.
+The first bytes are awaited before the reply begins, so that "no such container" is an error reply and not a
+torn stream; but not for ever, because a silent container that is followed has none.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import grpc.aio
 
 from controlplane.apiserver.streaming.exec import container_of, reference
-from controlplane.apiserver.streaming.node_link import NodeLink, translated
+from controlplane.apiserver.streaming.node_link import EOF, NodeLink, translated
 from kubeapi.clock import Clock
 from kubeapi.errors import BadRequest
 from kubeapi.pb.sampan.v1 import node_pb2 as pb
@@ -79,7 +79,7 @@ async def open_log(link: NodeLink, wish: LogWish, clock: Clock) -> AsyncGenerato
 async def _stream(call: Any, first: asyncio.Task[Any], stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
     try:
         reply = await first
-        while reply is not grpc.aio.EOF:
+        while reply is not EOF:
             yield reply.data
             reply = await call.read()
     except grpc.aio.AioRpcError as error:
@@ -87,8 +87,7 @@ async def _stream(call: Any, first: asyncio.Task[Any], stack: AsyncExitStack) ->
         yield f"error: {translated(error, 'the node agent').message}\n".encode()
     finally:
         first.cancel()
-        with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
-            await first
+        await asyncio.gather(first, return_exceptions=True)
         await stack.aclose()
 
 

@@ -1,7 +1,7 @@
 """The way from the API server to a node's agent: which address, which channel, and its errors in our words.
 
-Channels are kept: one per node, remade when the node's address changes. The agent's certificate must be for its
-address; ours says we are the API server.
+Channels are kept: one per node, remade when the node's address changes. The agent's certificate must be for
+its address; ours says we are the API server.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from kubeapi.errors import ApiError, BadRequest, NotFound, ServiceUnavailable, f
 from kubeapi.pb.sampan.v1 import node_pb2_grpc
 
 STATUS_KEY = "sampan-status-bin"
+EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+"""What a call's read() gives once there is no more."""
 
 Getter = Callable[[str, str, str], Awaitable[dict[str, Any]]]
 """(plural of the core group, namespace, name) -> the object as plain JSON values; raises NotFound."""
@@ -42,7 +44,7 @@ class NodeLink:
             node = await self._get("nodes", "", name)
         except NotFound as error:
             raise ServiceUnavailable(f"the pod's node {name} is gone") from error
-        stub = node_pb2_grpc.NodeAgentStub(self._channel(address_of(node)))  # type: ignore[no-untyped-call]
+        stub = node_pb2_grpc.NodeAgentStub(self._channel(address_of(node)))
         try:
             yield stub
         except grpc.aio.AioRpcError as error:

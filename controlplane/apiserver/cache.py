@@ -1,0 +1,226 @@
+"""The watch cache: the store's whole content decoded once, its recent history, and the fan-out to watchers.
+
+    store.watch("/") ──► decode each change once ──► current Items by resource ──► history ring per resource ──► watchers
+
+A read waits until the cache has reached the newest revision that the reader must see, then answers from memory. A watcher
+wakes once per batch; one that falls too far behind is cut off with Expired, never awaited.
+
+The cache is fed by the store's watch alone, not by its own writes: one order of events, the store's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from controlplane.apiserver.items import Item
+from controlplane.storage.errors import Compacted, StoreError
+from controlplane.storage.interface import Change, Store
+from kubeapi.errors import Expired, Timeout
+from kubeapi.tasks import Backoff
+
+log = logging.getLogger(__name__)
+
+HISTORY = 8_192
+"""Changes kept per resource; a watch from further back is Expired."""
+MOST_PENDING = 16_384
+"""A watcher with more undelivered changes is cut off."""
+CATCH_UP = 3.0
+"""Seconds a read waits for the cache before it fails with Timeout."""
+
+Decode = Callable[[str, bytes], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change as watchers see it."""
+
+    revision: int
+    old: Item | None
+    new: Item | None
+    """None: deleted; then `old` carries the deletion's revision."""
+
+
+class Watcher:
+    __slots__ = ("cut", "steps", "wake")
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.cut = False
+        self.wake = asyncio.Event()
+
+    def give(self, steps: Sequence[Step]) -> None:
+        self.steps.extend(steps)
+        if len(self.steps) > MOST_PENDING:
+            self.cut = True
+        self.wake.set()
+
+
+class Collection:
+    """One resource's objects, by key, with the newest changes."""
+
+    def __init__(self, floor: int) -> None:
+        self.items: dict[str, Item] = {}
+        self.steps: deque[Step] = deque()
+        self.floor = floor
+        """Changes up to this revision are forgotten."""
+        self.watchers: set[Watcher] = set()
+
+    def since(self, revision: int) -> list[Step]:
+        if revision < self.floor:
+            raise Expired(f"too old resource version: {revision} ({self.floor})")
+        at = bisect_right(self.steps, revision, key=lambda s: s.revision)
+        return [self.steps[i] for i in range(at, len(self.steps))]
+
+
+class WatchCache:
+    def __init__(self, *, store: Store, decode: Decode, rng: Random, prefix: str = "/registry/") -> None:
+        self._store = store
+        self._decode = decode
+        self._rng = rng
+        self._prefix = prefix
+        self._collections: dict[str, Collection] = {}
+        self._floor = 0
+        self.revision = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.synced = asyncio.Event()
+        self.cut_offs = 0
+
+    # ------------------------------------------------------------------ feeding
+
+    async def run(self) -> None:
+        """Mirrors the store for ever; survives the store's absence."""
+        failures, backoff = 0, Backoff()
+        while True:
+            try:
+                await self._load()
+                self.synced.set()
+                failures = 0
+                async for changes in self._store.watch(self._prefix, after=self.revision):
+                    self._apply(changes)
+                return
+            except Compacted:
+                log.warning("the store's history was compacted under the cache's watch; reading everything again")
+            except StoreError as error:
+                failures += 1
+                log.warning("the store cannot be watched (%s); trying again", error)
+                await asyncio.sleep(backoff.delay(failures, self._rng))
+
+    async def _load(self) -> None:
+        page = await self._store.range(self._prefix)
+        fresh = {entry.key: entry for entry in page.entries}
+        if not self.synced.is_set():
+            self._floor = page.revision
+        changes = [
+            Change("put", entry.key, entry.value, entry.revision)
+            for entry in fresh.values()
+            if (held := self.get(entry.key)) is None or held.revision != entry.revision
+        ]
+        gone = [key for c in self._collections.values() for key in c.items if key not in fresh]
+        changes += [Change("delete", key, b"", page.revision) for key in gone]
+        self._apply(sorted(changes, key=lambda c: c.revision))
+        self._reach(page.revision)
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        batches: dict[str, list[Step]] = {}
+        for change in changes:
+            name = collection_of(change.key)
+            collection = self.collection(name)
+            old = collection.items.get(change.key)
+            new: Item | None = None
+            if change.type == "put":
+                new = Item.at(change.key, self._decode(change.key, change.value), change.revision)
+                collection.items[change.key] = new
+            elif old is not None:
+                del collection.items[change.key]
+                old = Item.at(change.key, old.object, change.revision)
+            else:
+                continue
+            batches.setdefault(name, []).append(Step(change.revision, old, new))
+        for name, steps in batches.items():
+            collection = self._collections[name]
+            if self.synced.is_set():
+                collection.steps.extend(steps)
+                while len(collection.steps) > HISTORY:
+                    collection.floor = collection.steps.popleft().revision
+                for watcher in collection.watchers:
+                    watcher.give(steps)
+        if changes:
+            self._reach(changes[-1].revision)
+
+    def _reach(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
+        still = []
+        for wanted, future in self._waiters:
+            if wanted <= self.revision:
+                if not future.done():
+                    future.set_result(None)
+            else:
+                still.append((wanted, future))
+        self._waiters = still
+
+    # ------------------------------------------------------------------ reading
+
+    def collection(self, name: str) -> Collection:
+        found = self._collections.get(name)
+        if found is None:
+            found = self._collections[name] = Collection(self._floor)
+        return found
+
+    def get(self, key: str) -> Item | None:
+        collection = self._collections.get(collection_of(key))
+        return collection.items.get(key) if collection is not None else None
+
+    def names(self) -> list[str]:
+        return list(self._collections)
+
+    async def fresh(self) -> None:
+        """Waits until the cache shows every write that was acknowledged before this call. Raises Timeout."""
+        await self.reached(await self._store.revision())
+
+    async def reached(self, revision: int) -> None:
+        """Raises Timeout."""
+        if revision <= self.revision:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, future))
+        try:
+            async with asyncio.timeout(CATCH_UP):
+                await future
+        except TimeoutError:
+            raise Timeout(f"Too large resource version: {revision}, current: {self.revision}", retry_after=1) from None
+
+    async def watch(self, name: str, after: int) -> AsyncIterator[Sequence[Step]]:
+        """Batches of changes after a revision. Raises Expired: too old, or too slow."""
+        collection = self.collection(name)
+        watcher = Watcher()
+        watcher.steps = collection.since(after)
+        if watcher.steps:
+            watcher.wake.set()
+        collection.watchers.add(watcher)
+        try:
+            while True:
+                await watcher.wake.wait()
+                watcher.wake.clear()
+                if watcher.cut:
+                    self.cut_offs += 1
+                    raise Expired("the watch fell too far behind and was ended; list again")
+                steps, watcher.steps = watcher.steps, []
+                if steps:
+                    yield steps
+        finally:
+            collection.watchers.discard(watcher)
+
+
+def collection_of(key: str) -> str:
+    """`/registry/apps/deployments/` of `/registry/apps/deployments/default/web`."""
+    end = -1
+    for _ in range(4):
+        end = key.index("/", end + 1)
+    return key[: end + 1]

@@ -1,0 +1,63 @@
+"""What the API core hands to its callers: objects with their revision and their shared encoded form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kubeapi import codec
+from kubeapi.meta import replace
+
+
+class Item:
+    """One object at one revision. Its encodings are made once and shared by all lists and watchers.
+
+    `forms` is for the doors: any further encoding (a protobuf body, a table row, a watch frame) by a key of theirs.
+    """
+
+    __slots__ = ("_json", "forms", "key", "object", "revision")
+
+    def __init__(self, key: str, obj: Any, revision: int) -> None:
+        self.key = key
+        self.object = obj
+        self.revision = revision
+        self._json: bytes | None = None
+        self.forms: dict[Any, Any] = {}
+
+    @classmethod
+    def at(cls, key: str, obj: Any, revision: int) -> Item:
+        """The object with its resourceVersion set to `revision`."""
+        metadata = replace(obj.metadata, resource_version=str(revision))
+        return cls(key, replace(obj, metadata=metadata), revision)
+
+    @property
+    def json(self) -> bytes:
+        if self._json is None:
+            self._json = codec.encode(self.object)
+        return self._json
+
+
+@dataclass(frozen=True, slots=True)
+class ListResult:
+    items: list[Item]
+    revision: int
+    continue_: str = ""
+    remaining: int = 0
+    """How many more there are, where it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiEvent:
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    item: Item | None
+    """None for a BOOKMARK."""
+    revision: int
+    initial_events_end: bool = False
+    """The BOOKMARK that ends the initial events of a WatchList (KEP-3157)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    item: Item
+    gone: bool
+    """False: the object waits for its finalizers or for its node, with deletionTimestamp set."""
