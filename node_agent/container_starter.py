@@ -1,0 +1,140 @@
+"""Starts one container: image, environment, mounts, runtime, postStart. Every refusal is a Blocked with its reason."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+from kubeapi.errors import ApiError
+from kubeapi.types.core_v1 import Container as ContainerWish
+from kubeapi.types.core_v1 import Pod
+from node_agent import pod_files
+from node_agent.checks import Target
+from node_agent.container_spec import BadConfig, container_spec
+from node_agent.environment import environment
+from node_agent.parts import Parts
+from node_agent.pod_plan import Blocked, Start
+from node_agent.references import MissingReference
+from node_agent.runtimes.errors import CreateFailed, ImageNotFound, RuntimeUnavailable
+from node_agent.runtimes.interface import Container, Mount
+from node_agent.volumes import mounts_of
+
+CONFIG_RETRY = 5.0
+PULL_FIRST, PULL_MOST = 10.0, 300.0
+TERMINATION_LOG = "/dev/termination-log"
+HOOK_LIMIT = 300.0
+
+
+class ContainerStarter:
+    _pull_failures: dict[str, int]
+    """By image, in a row."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._pull_failures = {}
+
+    async def start(
+        self, pod: Pod, start: Start, sandbox: Container, *, pod_ip: str, volumes: dict[str, Path]
+    ) -> Blocked | None:
+        """None: it runs."""
+        parts, wish = self._parts, start.wish
+        if (blocked := await self._image(pod, wish)) is not None:
+            return blocked
+        try:
+            env = await environment(
+                pod,
+                wish,
+                parts.references,
+                services=parts.services(),
+                pod_ip=pod_ip,
+                host_ip=parts.facts.ip,
+                allocatable=parts.facts.allocatable,
+            )
+            home = parts.volumes.home(pod.metadata.uid)
+            mounts = await asyncio.to_thread(mounts_of, wish, volumes, env, on_disk=home is not None)
+            if home is not None:
+                mounts += await asyncio.to_thread(self._own_files, pod, start, home, pod_ip, mounts)
+            memory = int(parts.facts.allocatable.get("memory", 0))
+            spec = container_spec(pod, start, env=env, mounts=mounts, node_memory=memory)
+        except (MissingReference, BadConfig) as error:
+            return self._refuse(pod, "CreateContainerConfigError", f"{error}", CONFIG_RETRY, say="Failed")
+        except ApiError as error:
+            return self._refuse(pod, "CreateContainerConfigError", f"cannot read: {error}", CONFIG_RETRY, say="Failed")
+        try:
+            container = await parts.runtime.start_container(spec, sandbox)
+        except CreateFailed as error:
+            return self._refuse(pod, "RunContainerError", str(error), PULL_FIRST, say="Failed")
+        except ImageNotFound as error:
+            return self._refuse(pod, "ErrImageNeverPull", str(error), PULL_FIRST, say="Failed")
+        self._say(pod, "Created", f"Created container: {wish.name}")
+        self._say(pod, "Started", f"Started container {wish.name}")
+        await self._post_start(pod, wish, container, sandbox, pod_ip)
+        return None
+
+    async def _post_start(
+        self, pod: Pod, wish: ContainerWish, container: Container, sandbox: Container, pod_ip: str
+    ) -> None:
+        if wish.lifecycle is None or wish.lifecycle.post_start is None:
+            return
+        target = Target(container, wish, pod_ip, sandbox.pid)
+        verdict = await self._parts.checker.check(
+            "postStart", wish.lifecycle.post_start, target, timeout=HOOK_LIMIT
+        )
+        if not verdict.good:
+            self._warn(pod, "FailedPostStartHook", f"PostStartHook failed: {verdict.text}")
+            grace = pod.spec.termination_grace_period_seconds
+            await self._parts.runtime.stop(container.id, grace=30 if grace is None else grace)
+
+    async def _image(self, pod: Pod, wish: ContainerWish) -> Blocked | None:
+        runtime, image = self._parts.runtime, wish.image
+        policy = wish.image_pull_policy or "IfNotPresent"
+        if policy != "Always" and await runtime.has_image(image):
+            self._say(pod, "Pulled", f'Container image "{image}" already present on machine')
+            return None
+        if policy == "Never":
+            text = f'Container image "{image}" is not present with pull policy of Never'
+            return self._refuse(pod, "ErrImageNeverPull", text, PULL_FIRST, say="ErrImageNeverPull")
+        self._say(pod, "Pulling", f'Pulling image "{image}"')
+        begun = self._parts.clock.monotonic()
+        try:
+            await runtime.pull_image(image)
+        except RuntimeUnavailable:
+            raise
+        except ImageNotFound as error:
+            failures = self._pull_failures.get(image, 0)
+            self._pull_failures[image] = failures + 1
+            delay = min(PULL_MOST, PULL_FIRST * 2.0 ** min(failures, 10))
+            text = f'Failed to pull image "{image}": {error}'
+            return self._refuse(pod, "ErrImagePull", text, delay, say="Failed")
+        self._pull_failures.pop(image, None)
+        took = self._parts.clock.monotonic() - begun
+        self._say(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
+        return None
+
+    def _own_files(self, pod: Pod, start: Start, home: Path, pod_ip: str, mounts: list[Mount]) -> list[Mount]:
+        """hosts, resolv.conf and the file for the last words, unless the user mounts something there."""
+        facts, taken = self._parts.facts, {mount.target for mount in mounts}
+        folder = home / "containers" / start.wish.name
+        folder.mkdir(parents=True, exist_ok=True)
+        last_words = folder / f"{start.attempt}.log"
+        last_words.touch()
+        last_words.chmod(0o666)
+        resolv = pod_files.resolv_conf(pod, dns_ip=facts.dns_ip, domain=facts.domain, host_text=facts.host_resolv)
+        (home / "resolv.conf").write_text(resolv)
+        found = [
+            Mount(str(last_words), start.wish.termination_message_path or TERMINATION_LOG),
+            Mount(str(home / "resolv.conf"), "/etc/resolv.conf"),
+        ]
+        if not pod.spec.host_network:
+            (home / "hosts").write_text(pod_files.hosts(pod, pod_ip=pod_ip, domain=facts.domain))
+            found.append(Mount(str(home / "hosts"), "/etc/hosts"))
+        return [mount for mount in found if mount.target not in taken]
+
+    def _refuse(self, pod: Pod, reason: str, message: str, delay: float, *, say: str) -> Blocked:
+        self._warn(pod, say, message if say != "Failed" else f"Error: {reason}: {message}")
+        return Blocked(reason, message, self._parts.clock.now() + timedelta(seconds=delay))
+
+    def _say(self, pod: Pod, reason: str, message: str) -> None:
+        self._parts.events.event(pod, "Normal", reason, message)
+
+    def _warn(self, pod: Pod, reason: str, message: str) -> None:
+        self._parts.events.event(pod, "Warning", reason, message)

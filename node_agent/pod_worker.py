@@ -1,0 +1,444 @@
+"""One worker per pod UID, from the first time the pod is seen on this node until nothing of it is left.
+
+    syncing ──────────────► terminating ──────────────► terminated
+    observe, plan, act,      preStop, TERM, KILL,        deleted in the API: clean up, DELETE with grace 0;
+    write the status         sandbox, network            else wait for that, keeping the logs
+
+A pod that is being deleted, is gone from the API, has exceeded its deadline or has ended for good leaves the first
+phase for ever. What a sync was doing then (a long image pull, say) is cancelled.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from kubeapi.errors import ApiError, Conflict, NotFound
+from kubeapi.types.core_v1 import Container as ContainerWish
+from kubeapi.types.core_v1 import Pod
+from node_agent.checks import Target
+from node_agent.container_starter import HOOK_LIMIT, ContainerStarter
+from node_agent.parts import Parts
+from node_agent.pod_files import hostname_of
+from node_agent.pod_plan import Blocked, Observed, Plan, is_sidecar, plan_pod
+from node_agent.pod_status import Circumstances, build_status
+from node_agent.probing import ProbeSet
+from node_agent.references import MissingReference
+from node_agent.runtimes.errors import RuntimeFault
+from node_agent.runtimes.interface import Container, SandboxSpec
+
+DEFAULT_GRACE = 30.0
+LEAST_GRACE = 1.0
+LAST_WORDS = 4096
+REFRESH = 60.0
+"""Seconds between two refreshes of ConfigMap, Secret and token files."""
+FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
+
+
+class Phase(Enum):
+    SYNCING = "syncing"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+
+
+class PodWorker:
+    _pod: Pod
+    """The newest state seen in the API."""
+    _ending: asyncio.Event
+    """Set once, for ever: the pod must not run any more."""
+    _hurry: asyncio.Event
+    """Set when a shorter grace has been asked for."""
+
+    def __init__(self, pod: Pod, parts: Parts) -> None:
+        self.phase = Phase.SYNCING
+        self.uid = pod.metadata.uid
+        self._pod = pod
+        self._parts = parts
+        self._starter = ContainerStarter(parts)
+        self._wake = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._deleted = asyncio.Event()
+        self._gone = False
+        self._blocked: dict[str, Blocked] = {}
+        self._probes: ProbeSet | None = None
+        self._outcome = Plan()
+        self._start_time: datetime | None = pod.status.start_time
+        self._pod_ip = ""
+        self._attached_to = ""
+        self._volumes: dict[str, Path] | None = None
+        self._refreshed = 0.0
+        self._failures = 0
+        self._last_words: dict[str, str] = {}
+        self.update(pod)
+
+    @property
+    def pod(self) -> Pod:
+        return self._pod
+
+    @property
+    def pod_ip(self) -> str:
+        return self._pod_ip
+
+    def update(self, pod: Pod) -> None:
+        """The object has changed in the API."""
+        before, self._pod = self._pod, pod
+        if pod.metadata.deletion_timestamp is not None:
+            old, new = before.metadata.deletion_grace_period_seconds, pod.metadata.deletion_grace_period_seconds
+            if old is not None and new is not None and new < old:
+                self._hurry.set()
+            self._ending.set()
+            self._deleted.set()
+        elif pod.status.phase in ("Succeeded", "Failed"):
+            self._ending.set()
+        self._wake.set()
+
+    def removed(self) -> None:
+        """The object is no longer in the API."""
+        if self._pod.metadata.deletion_timestamp is not None:
+            self._hurry.set()
+        self._gone = True
+        self._ending.set()
+        self._deleted.set()
+        self._wake.set()
+
+    def poke(self) -> None:
+        """Something may have changed on the machine."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Returns when nothing of the pod is left here."""
+        async with asyncio.TaskGroup() as tasks:
+            self._probes = ProbeSet(
+                tasks=tasks,
+                checker=self._parts.checker,
+                changed=self.poke,
+                notice=lambda reason, text: self._warn(reason, text),
+                rng=self._parts.rng,
+            )
+            while not self._ending.is_set():
+                self._wake.clear()
+                delay = await self._attempt(self._sync(), self._ending)
+                await self._pause(delay)
+            self.phase = Phase.TERMINATING
+            self._probes.stop()
+            await self._persist(self._terminate)
+            self.phase = Phase.TERMINATED
+            await self._deleted.wait()
+            await self._persist(self._clean_up)
+
+    async def _attempt(self, work: Coroutine[Any, Any, float | None], stop: asyncio.Event) -> float | None:
+        """One sync, given up when `stop` is set; seconds to the next, None for no limit."""
+        try:
+            delay = await until(work, stop)
+            self._failures = 0
+            return delay
+        except MissingReference as error:
+            self._warn("FailedMount", str(error))
+        except (RuntimeFault, ApiError, OSError) as error:
+            self._parts.log.warning("pod %s: %s", self._name(), error)
+            self._warn("FailedSync", f"error syncing pod: {error}")
+        except Exception:
+            self._parts.log.exception("pod %s: unforeseen; trying again", self._name())
+        self._failures += 1
+        return min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures - 1, 10))
+
+    async def _pause(self, delay: float | None) -> None:
+        if self._ending.is_set():
+            return
+        try:
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _persist(self, step: Any) -> None:
+        """Repeats a step of the end until it succeeds: what is left over would leak."""
+        failures = 0
+        while True:
+            try:
+                await step()
+                return
+            except (RuntimeFault, ApiError, OSError) as error:
+                self._parts.log.warning("pod %s: %s", self._name(), error)
+            except Exception:
+                self._parts.log.exception("pod %s: unforeseen; trying again", self._name())
+            await asyncio.sleep(min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(failures, 10)))
+            failures += 1
+
+    # syncing
+
+    async def _sync(self) -> float | None:
+        parts = self._parts
+        if self._start_time is None:
+            self._start_time = parts.clock.now().replace(microsecond=0)
+        observed = await self._observe()
+        plan = plan_pod(self._pod, observed, parts.clock.now())
+        if plan.finished:
+            self._outcome = plan
+            self._ending.set()
+            return 0.0
+        await self._write(observed)
+        if self._volumes is None or parts.clock.monotonic() - self._refreshed >= REFRESH:
+            self._volumes = await parts.volumes.prepare(self._pod, pod_ip=self._pod_ip)
+            self._refreshed = parts.clock.monotonic()
+        for stop in plan.stop:
+            self._say("Killing", stop.message)
+            await self._stop_one(stop.container, self._grace_of_restart(stop.container, observed), observed)
+        for container_id in plan.remove:
+            await parts.runtime.remove(container_id)
+        if plan.sandbox_attempt is not None:
+            await self._make_sandbox(plan.sandbox_attempt)
+            return 0.0
+        sandbox = observed.sandbox()
+        if sandbox is not None and sandbox.state == "running":
+            await self._attach(sandbox)
+            for start in plan.start:
+                blocked = await self._starter.start(
+                    self._pod, start, sandbox, pod_ip=self._pod_ip, volumes=self._volumes
+                )
+                self._block(start.wish.name, blocked)
+        await self._write(await self._observe())
+        if plan.start or plan.stop:
+            return 0.0 if not self._blocked else 1.0
+        self._age_blocks()
+        now = parts.clock.now()
+        waits = [REFRESH] if self._refreshes() else []
+        if plan.look_again is not None:
+            waits.append(max(0.0, (plan.look_again - now).total_seconds()))
+        return min(waits, default=None)
+
+    async def _make_sandbox(self, attempt: int) -> None:
+        pod = self._pod
+        security = pod.spec.security_context
+        sandbox = await self._parts.runtime.run_sandbox(
+            SandboxSpec(
+                pod_uid=self.uid,
+                name=pod.metadata.name,
+                namespace=pod.metadata.namespace,
+                hostname=hostname_of(pod),
+                host_network=pod.spec.host_network,
+                host_pid=pod.spec.host_pid,
+                host_ipc=pod.spec.host_ipc,
+                sysctls={s.name: s.value for s in security.sysctls} if security else {},
+                attempt=attempt,
+            )
+        )
+        await self._attach(sandbox)
+
+    async def _attach(self, sandbox: Container) -> None:
+        """Gives the sandbox its network, once for each sandbox and run of the agent."""
+        if self._attached_to == sandbox.id:
+            return
+        if self._pod.spec.host_network:
+            self._pod_ip = self._parts.facts.ip
+        else:
+            ports = [
+                ((port.protocol or "TCP").lower(), port.host_port, port.container_port)
+                for wish in [*self._pod.spec.init_containers, *self._pod.spec.containers]
+                for port in wish.ports
+                if port.host_port
+            ]
+            self._pod_ip = await self._parts.network.attach(self.uid, sandbox.pid, host_ports=ports)
+        self._attached_to = sandbox.id
+
+    def _block(self, name: str, blocked: Blocked | None) -> None:
+        if blocked is None:
+            self._blocked.pop(name, None)
+        else:
+            self._blocked[name] = blocked
+
+    def _age_blocks(self) -> None:
+        """A pull that failed a moment ago is ErrImagePull; while its next try is waited for, ImagePullBackOff."""
+        for name, blocked in self._blocked.items():
+            if blocked.reason == "ErrImagePull":
+                image = next((w.image for w in self._wishes().values() if w.name == name), "")
+                text = f'Back-off pulling image "{image}"'
+                self._blocked[name] = replace(blocked, reason="ImagePullBackOff", message=f"{text}: {blocked.message}")
+                self._parts.events.event(self._pod, "Normal", "BackOff", text)
+                self._wake.set()
+
+    async def _observe(self) -> Observed:
+        containers = await self._parts.observer.of(self.uid)
+        observed = Observed(containers=containers, blocked=self._blocked, start_time=self._start_time)
+        await self._hear_last_words(observed)
+        if self._probes is not None and self.phase is Phase.SYNCING:
+            self._probes.watch(self._targets(observed))
+            observed = replace(observed, probes=dict(self._probes.reports))
+        return observed
+
+    def _targets(self, observed: Observed) -> dict[str, Target]:
+        sandbox, wishes = observed.sandbox(), self._wishes()
+        pid = sandbox.pid if sandbox else 0
+        return {
+            c.id: Target(c, wishes[c.name], self._pod_ip, pid)
+            for c in observed.containers
+            if c.state == "running" and c.kind != "sandbox" and c.name in wishes
+        }
+
+    def _wishes(self) -> dict[str, ContainerWish]:
+        return {wish.name: wish for wish in [*self._pod.spec.init_containers, *self._pod.spec.containers]}
+
+    async def _hear_last_words(self, observed: Observed) -> None:
+        """Termination messages of containers that have ended since the last look."""
+        home, wishes = self._parts.volumes.home(self.uid), self._wishes()
+        for container in observed.containers:
+            if container.state != "exited" or container.kind == "sandbox" or container.id in self._last_words:
+                continue
+            text = ""
+            if home is not None:
+                path = home / "containers" / container.name / f"{container.attempt}.log"
+                text = await asyncio.to_thread(_tail_of, path)
+            wish = wishes.get(container.name)
+            fallback = wish is not None and wish.termination_message_policy == "FallbackToLogsOnError"
+            if not text and fallback and container.exit_code:
+                parts = [part async for part in self._parts.runtime.logs(container.id, tail=80)]
+                text = b"".join(parts)[-2048:].decode(errors="replace")
+            self._last_words[container.id] = text
+
+    async def _write(self, observed: Observed, *, ended: bool = False) -> None:
+        finished = self._outcome.finished if ended else ""
+        about = Circumstances(
+            now=self._parts.clock.now().replace(microsecond=0),
+            host_ip=self._parts.facts.ip,
+            pod_ip=self._pod_ip,
+            start_time=self._start_time,
+            finished=finished,
+            reason=self._outcome.reason,
+            message=self._outcome.message,
+            ended=ended,
+            termination_messages=self._last_words,
+        )
+        self._parts.statuses.put(self._pod, build_status(self._pod, observed, about))
+
+    def _refreshes(self) -> bool:
+        return any(
+            v.config_map or v.secret or v.projected or v.downward_api for v in self._pod.spec.volumes
+        )
+
+    # terminating
+
+    async def _terminate(self) -> None:
+        while True:
+            self._hurry.clear()
+            stopped = await until(self._stop_all(self._grace()), self._hurry)
+            if stopped is not None:
+                break
+        observed = await self._observe()
+        sandbox = observed.sandbox()
+        if sandbox is not None:
+            await self._parts.runtime.stop(sandbox.id, grace=LEAST_GRACE)
+        if not self._pod.spec.host_network:
+            await self._parts.network.detach(self.uid)
+        if not self._gone and (observed.containers or self._pod.status.phase not in ("Succeeded", "Failed")):
+            self._restore_ip()
+            await self._write(await self._observe(), ended=True)
+
+    def _restore_ip(self) -> None:
+        """After a restart of the agent the address of an ended pod is known from its status alone."""
+        self._pod_ip = self._pod_ip or self._pod.status.pod_ip
+
+    async def _stop_all(self, grace: float) -> bool:
+        """Apps first, all at once; then the sidecars, in reverse order."""
+        observed = await self._observe()
+        sidecars = [w.name for w in self._pod.spec.init_containers if is_sidecar(w)]
+        running = [c for c in observed.containers if c.state == "running" and c.kind != "sandbox"]
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        async with asyncio.TaskGroup() as tasks:
+            for container in running:
+                if container.name not in sidecars:
+                    self._say("Killing", f"Stopping container {container.name}")
+                    tasks.create_task(self._stop_one(container, grace, observed))
+        for name in reversed(sidecars):
+            for container in running:
+                if container.name == name:
+                    left = max(LEAST_GRACE, end - loop.time())
+                    await self._stop_one(container, left, observed)
+        return True
+
+    async def _stop_one(self, container: Container, grace: float, observed: Observed) -> None:
+        """preStop and TERM share the grace; the process always gets a moment after TERM."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        wish = self._wishes().get(container.name)
+        if grace > 0 and wish is not None and wish.lifecycle is not None and wish.lifecycle.pre_stop is not None:
+            sandbox = observed.sandbox()
+            target = Target(container, wish, self._pod_ip, sandbox.pid if sandbox else 0)
+            verdict = await self._parts.checker.check(
+                "preStop", wish.lifecycle.pre_stop, target, timeout=min(grace, HOOK_LIMIT)
+            )
+            if not verdict.good:
+                self._warn("FailedPreStopHook", f"PreStopHook failed: {verdict.text}")
+        left = grace - (loop.time() - begun)
+        await self._parts.runtime.stop(container.id, grace=max(left, min(grace, LEAST_GRACE)))
+
+    def _grace(self) -> float:
+        asked = self._pod.metadata.deletion_grace_period_seconds
+        if self._pod.metadata.deletion_timestamp is not None and asked is not None:
+            return max(float(asked), LEAST_GRACE)
+        wished = self._pod.spec.termination_grace_period_seconds
+        return max(DEFAULT_GRACE if wished is None else float(wished), LEAST_GRACE)
+
+    def _grace_of_restart(self, container: Container, observed: Observed) -> float:
+        wish = self._wishes().get(container.name)
+        report = observed.probes.get(container.id)
+        if wish is not None and report is not None and report.failed:
+            for probe in (wish.liveness_probe, wish.startup_probe):
+                if probe is not None and probe.termination_grace_period_seconds is not None:
+                    return float(probe.termination_grace_period_seconds)
+        return self._grace()
+
+    # terminated
+
+    async def _clean_up(self) -> None:
+        await self._parts.statuses.settle(self.uid)
+        for container in await self._parts.observer.of(self.uid):
+            await self._parts.runtime.remove(container.id)
+        await self._parts.volumes.remove(self.uid)
+        self._parts.statuses.forget(self.uid)
+        if not self._gone:
+            meta = self._pod.metadata
+            try:
+                await self._parts.client.delete(
+                    Pod, meta.name, meta.namespace, grace_seconds=0, uid=meta.uid
+                )
+            except (NotFound, Conflict):
+                return
+
+    def _say(self, reason: str, message: str) -> None:
+        self._parts.events.event(self._pod, "Normal", reason, message)
+
+    def _warn(self, reason: str, message: str) -> None:
+        self._parts.events.event(self._pod, "Warning", reason, message)
+
+    def _name(self) -> str:
+        return f"{self._pod.metadata.namespace}/{self._pod.metadata.name}"
+
+
+async def until(work: Coroutine[Any, Any, Any], stop: asyncio.Event) -> Any:
+    """The result of `work`; None when `stop` is set first: then `work` has been cancelled and has ended."""
+    doing = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return doing.result()
+        return None
+    finally:
+        for task in (doing, stopping):
+            task.cancel()
+        await asyncio.gather(doing, stopping, return_exceptions=True)
+
+
+def _tail_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(LAST_WORDS).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+

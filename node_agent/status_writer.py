@@ -1,0 +1,134 @@
+"""The one writer of pod statuses on this node. The newest status of a pod wins; what waits goes out as one batch.
+
+    put() ── latest per pod ── run(): batch of updates at the known version ── Conflict? read, merge, again
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from random import Random
+
+from msgspec.structs import replace
+
+from kubeapi.client.interface import Client, Write
+from kubeapi.errors import ApiError, Conflict, NotFound
+from kubeapi.tasks import Backoff
+from kubeapi.types.core_v1 import Pod, PodStatus
+from node_agent.pod_status import OURS
+
+
+@dataclass(slots=True)
+class _Entry:
+    pod: Pod
+    """The newest state of the object that we have seen: its version is the one we write at."""
+    wanted: PodStatus
+    version: int = 0
+    """Counts the statuses wanted; `written` reaches it when the server has the newest."""
+    written: int = -1
+
+
+class StatusWriter:
+    _entries: dict[str, _Entry]
+    """By pod UID; kept until forget()."""
+
+    def __init__(
+        self, client: Client, *, rng: Random, log: logging.Logger, backoff: Backoff | None = None, batch: int = 200
+    ) -> None:
+        self._client = client
+        self._rng = rng
+        self._log = log
+        self._backoff = backoff or Backoff(first=0.1, most=10.0)
+        self._batch = batch
+        self._entries = {}
+        self._dirty: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Condition()
+
+    def put(self, pod: Pod, status: PodStatus) -> None:
+        entry = self._entries.get(pod.metadata.uid)
+        if entry is None:
+            entry = self._entries[pod.metadata.uid] = _Entry(pod, pod.status)
+            if pod.status == status:
+                entry.written = 0
+                return
+        elif _version(pod) >= _version(entry.pod):
+            entry.pod = pod
+        if entry.wanted == status and entry.version:
+            return
+        entry.wanted = status
+        entry.version += 1
+        self._dirty[pod.metadata.uid] = None
+        self._wake.set()
+
+    async def settle(self, uid: str) -> None:
+        """Waits until the server has the newest status of this pod, or the pod is gone."""
+        async with self._settled:
+            await self._settled.wait_for(lambda: uid not in self._dirty)
+
+    def forget(self, uid: str) -> None:
+        self._entries.pop(uid, None)
+        self._dirty.pop(uid, None)
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._dirty:
+                try:
+                    await self._flush()
+                    failures = 0
+                except (ApiError, OSError) as error:
+                    if not failures:
+                        self._log.warning("cannot write pod statuses, trying again: %s", error)
+                    failures += 1
+                    await asyncio.sleep(self._backoff.delay(failures - 1, self._rng))
+
+    async def _flush(self) -> None:
+        taken = [(uid, self._entries[uid]) for uid in list(self._dirty)[: self._batch] if uid in self._entries]
+        versions = [entry.version for _, entry in taken]
+        writes = [
+            Write("update", replace(e.pod, status=e.wanted), subresource="status", namespace=e.pod.metadata.namespace)
+            for _, e in taken
+        ]
+        results = await self._client.batch(writes)
+        passing: Exception | None = None
+        for (uid, entry), version, result in zip(taken, versions, results, strict=True):
+            if result.object is not None:
+                entry.pod = result.object if _version(result.object) > _version(entry.pod) else entry.pod
+                entry.written = version
+            elif isinstance(result.error, NotFound):
+                entry.version = version
+            elif isinstance(result.error, Conflict):
+                if await self._refresh(entry):
+                    continue
+            elif isinstance(result.error, ApiError) and result.error.http in (400, 403, 413, 422):
+                self._log.error("status of pod %s refused: %s", entry.pod.metadata.name, result.error)
+            else:
+                passing = result.error
+                continue
+            if entry.version == version:
+                self._dirty.pop(uid, None)
+        async with self._settled:
+            self._settled.notify_all()
+        if passing is not None:
+            raise passing
+
+    async def _refresh(self, entry: _Entry) -> bool:
+        """Takes over what others changed meanwhile. False: the pod is another one now, or none."""
+        meta = entry.pod.metadata
+        try:
+            fresh = await self._client.get(Pod, meta.name, meta.namespace)
+        except NotFound:
+            return False
+        if fresh.metadata.uid != meta.uid:
+            return False
+        entry.pod = fresh
+        theirs = [c for c in fresh.status.conditions if c.type not in OURS]
+        ours = [c for c in entry.wanted.conditions if c.type in OURS]
+        entry.wanted = replace(entry.wanted, conditions=[*ours, *theirs])
+        return True
+
+
+def _version(pod: Pod) -> int:
+    return int(pod.metadata.resource_version or 0)
