@@ -1,0 +1,112 @@
+"""Where a one-machine cluster keeps what it has, and how its processes are started: pure, read by up, down, status.
+
+DIR/cluster.json   the settings of the first `up`        DIR/pki/         authority, certificates, keys
+DIR/*.kubeconfig   one per component, and admin          DIR/store.db     every object
+DIR/logs/          one file per process                  DIR/nodes/NAME/  volumes and pod logs of a node
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sampan import cluster_machine
+from sampan.cluster_pki import Identity, write_private
+from sampan.cluster_supervisor import Component
+
+DEFAULT_DIRECTORY = Path("/var/lib/sampan")
+CLUSTER_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
+DNS_ADDRESS = "10.96.0.10"
+DOMAIN = "cluster.local"
+KUBERNETES = "10.96.0.1"
+
+ADMIN = Identity("admin", "admin", ("system:masters",))
+SCHEDULER = Identity("scheduler", "system:kube-scheduler")
+CONTROLLERS = Identity("controllers", "system:kube-controller-manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    nodes: int = 1
+    port: int = 6443
+    grpc_port: int = 6444
+    node_monitor_grace: float = 40.0
+    """Seconds without a heartbeat until a node is NotReady."""
+    pod_eviction: float = 300.0
+    """Seconds NotReady until its pods are replaced elsewhere."""
+
+    @property
+    def node_names(self) -> list[str]:
+        return [f"node-{number}" for number in range(1, self.nodes + 1)]
+
+
+def node_identity(node: str) -> Identity:
+    return Identity(node, f"system:node:{node}", ("system:nodes",))
+
+
+class Layout:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.pki = directory / "pki"
+        self.logs = directory / "logs"
+        self.lock = directory / "up.lock"
+        self.pids = directory / "pids"
+        self.settings_file = directory / "cluster.json"
+
+    def kubeconfig(self, identity: Identity) -> Path:
+        return self.directory / f"{identity.file}.kubeconfig"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def node_directory(self, node: str) -> Path:
+        return self.directory / "nodes" / node
+
+    def settings(self) -> Settings | None:
+        """None when no cluster has been made here."""
+        if not self.settings_file.exists():
+            return None
+        return Settings(**json.loads(self.settings_file.read_text()))
+
+    def save(self, settings: Settings) -> None:
+        write_private(self.settings_file, json.dumps(asdict(settings), indent=2).encode())
+
+    def components(self, settings: Settings) -> tuple[Component, Sequence[Component]]:
+        """The API server, and all that needs it."""
+        sampan = [sys.executable, "-m", "sampan"]
+        server = [
+            *sampan, "apiserver",
+            f"--store=sqlite:{self.directory / 'store.db'}",
+            "--bind=0.0.0.0",
+            f"--port={settings.port}",
+            f"--grpc-port={settings.grpc_port}",
+            f"--advertise={cluster_machine.MACHINE}",
+            f"--pki={self.pki}",
+            f"--service-cidr={SERVICE_CIDR}",
+        ]  # fmt: skip
+        scheduler = [*sampan, "scheduler", f"--kubeconfig={self.kubeconfig(SCHEDULER)}"]
+        controllers = [
+            *sampan, "controllers",
+            f"--kubeconfig={self.kubeconfig(CONTROLLERS)}",
+            f"--cluster-cidr={CLUSTER_CIDR}",
+        ]  # fmt: skip
+        parts = [self._component("scheduler", scheduler), self._component("controllers", controllers)]
+        for index, node in enumerate(settings.node_names):
+            command = [
+                "nsenter", f"--net={cluster_machine.namespace_path(node)}", "--",
+                *sampan, "node",
+                f"--name={node}",
+                f"--kubeconfig={self.kubeconfig(node_identity(node))}",
+                f"--address={cluster_machine.address(index)}",
+                f"--data-dir={self.node_directory(node)}",
+                f"--cluster-cidr={CLUSTER_CIDR}",
+                f"--cluster-dns={DNS_ADDRESS}",
+                f"--cluster-domain={DOMAIN}",
+            ]  # fmt: skip
+            parts.append(self._component(node, command))
+        return self._component("apiserver", server), parts
+
+    def _component(self, name: str, command: Sequence[str]) -> Component:
+        return Component(name=name, command=command, log=self.log(name))

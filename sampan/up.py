@@ -1,0 +1,280 @@
+"""`sampan up`: a cluster on this machine in one process group.
+
+Flow: make what is missing (certificates, kubeconfigs, bridge and namespaces, our two images), start the API server,
+then scheduler, controllers and one agent per node in its namespace, and wait until every node says it is ready. The
+supervisor stays behind; `up` returns. Doing it again is harmless: a running cluster is reported, a killed or
+rebooted one finds its objects in the data directory and its containers by their labels.
+"""
+
+import argparse
+import asyncio
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import cast
+
+import docker
+from docker.errors import DockerException
+
+from node_agent import images
+from sampan import cluster_machine
+from sampan.cluster_layout import (
+    ADMIN,
+    CONTROLLERS,
+    DEFAULT_DIRECTORY,
+    KUBERNETES,
+    SCHEDULER,
+    Layout,
+    Settings,
+    node_identity,
+)
+from sampan.cluster_pki import Pki, write_private
+from sampan.cluster_probe import Probe, is_ready
+from sampan.cluster_supervisor import Component, Supervisor
+
+HELP = "start a cluster on this machine"
+_START_TIMEOUT = 60.0
+
+
+class UpError(Exception):
+    """Why no cluster can start, in words for the person who asked."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="sampan up", description=HELP)
+    parser.add_argument("--nodes", type=int, default=None, help="default: 1, or as at the first `up`")
+    parser.add_argument("--data-dir", type=Path, default=DEFAULT_DIRECTORY)
+    parser.add_argument("--port", type=int, default=6443, help="of the API server")
+    parser.add_argument("--foreground", action="store_true", help="supervise here instead of in the background")
+    parser.add_argument("--node-monitor-grace", type=float, default=40.0, metavar="SECONDS")
+    parser.add_argument("--pod-eviction", type=float, default=300.0, metavar="SECONDS")
+    parser.add_argument("--report", type=int, default=-1, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    layout = Layout(args.data_dir.absolute())
+    try:
+        if args.foreground:
+            return asyncio.run(_supervise(layout, _settings(layout, args), args.report))
+        return _in_background(layout, _settings(layout, args))
+    except (UpError, cluster_machine.MachineError) as error:
+        print(f"sampan up: {error}", file=sys.stderr)
+        return 1
+
+
+def _settings(layout: Layout, args: argparse.Namespace) -> Settings:
+    known = layout.settings()
+    if args.nodes is not None and not 1 <= args.nodes <= 100:
+        raise UpError("--nodes is 1 to 100")
+    if known is not None:
+        return Settings(
+            args.nodes or known.nodes, known.port, known.grpc_port, known.node_monitor_grace, known.pod_eviction
+        )
+    return Settings(args.nodes or 1, args.port, args.port + 1, args.node_monitor_grace, args.pod_eviction)
+
+
+def locked(layout: Layout) -> bool:
+    """Whether a supervisor runs on this data directory."""
+    if not layout.lock.exists():
+        return False
+    with layout.lock.open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _in_background(layout: Layout, settings: Settings) -> int:
+    if locked(layout):
+        print(f"the cluster runs already: {layout.directory}")
+        _hint(layout)
+        return 0
+    _check_machine()
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    command = [
+        sys.executable, "-m", "sampan", "up", "--foreground",
+        f"--data-dir={layout.directory}", f"--nodes={settings.nodes}", f"--port={settings.port}",
+        f"--node-monitor-grace={settings.node_monitor_grace}", f"--pod-eviction={settings.pod_eviction}",
+        f"--report={writing}",
+    ]  # fmt: skip
+    with layout.log("up").open("ab") as log:
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writing], start_new_session=True
+        )
+    os.close(writing)
+    last = ""
+    with os.fdopen(reading, "r") as report:
+        for line in report:
+            last = line.strip()
+            if last == "ready":
+                _hint(layout)
+                return 0
+            print(last, flush=True)
+    raise UpError(f"the cluster did not start; see {layout.logs}")
+
+
+def _hint(layout: Layout) -> None:
+    print(f"export KUBECONFIG={layout.kubeconfig(ADMIN)}")
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise UpError("needs root: network namespaces and nftables")
+    for tool in ("ip", "nft", "nsenter"):
+        if not any((Path(place) / tool).exists() for place in os.environ.get("PATH", "").split(":")):
+            raise UpError(f"{tool} is not installed (Debian: iproute2, nftables, util-linux)")
+
+
+class Report:
+    """Progress, to the terminal or to the waiting `up`; who no longer listens harms nothing."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._begun = monotonic()
+
+    def say(self, text: str) -> None:
+        line = f"{monotonic() - self._begun:6.2f} s  {text}"
+        print(line, flush=True)
+        self._send(line)
+
+    def ready(self) -> None:
+        self._send("ready")
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _send(self, line: str) -> None:
+        if self._descriptor >= 0:
+            try:
+                os.write(self._descriptor, (line + "\n").encode())
+            except BrokenPipeError:
+                self._descriptor = -1
+
+
+async def _supervise(layout: Layout, settings: Settings, descriptor: int) -> int:
+    _check_machine()
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    report = Report(descriptor)
+    with layout.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UpError(f"a cluster runs already on {layout.directory}") from None
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return await _run(layout, settings, report)
+
+
+async def _run(layout: Layout, settings: Settings, report: Report) -> int:
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    await asyncio.to_thread(prepare, layout, settings, report)
+    supervisor = Supervisor(say=report.say, pids=layout.pids)
+    server, others = layout.components(settings)
+    probe = Probe(port=settings.port, pki=layout.pki)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(ending.wait(), name="ending")
+        tasks = [group.create_task(supervisor.keep(server), name=server.name)]
+        starting = group.create_task(_start(supervisor, tasks, group, probe, others, settings, report))
+        await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done() and not starting.result():
+            ending.set()
+        await waiting
+        starting.cancel()
+        report.say("ending")
+        await supervisor.stop()
+        for task in tasks:
+            task.cancel()
+    return 0
+
+
+async def _start(
+    supervisor: Supervisor,
+    tasks: list[asyncio.Task[None]],
+    group: asyncio.TaskGroup,
+    probe: Probe,
+    others: Sequence[Component],
+    settings: Settings,
+    report: Report,
+) -> bool:
+    deadline = monotonic() + _START_TIMEOUT
+    while not await asyncio.to_thread(probe.ready):
+        if monotonic() > deadline:
+            report.say("the API server does not answer")
+            return False
+        await asyncio.sleep(0.05)  # It has no way yet to tell us; a refused connection costs nothing.
+    report.say(f"API server answers on port {settings.port}")
+    for component in others:
+        tasks.append(group.create_task(supervisor.keep(component), name=component.name))
+    missing = await asyncio.to_thread(_wait_for_nodes, probe, set(settings.node_names), report)
+    if missing:
+        report.say(f"not ready: {', '.join(sorted(missing))}")
+        return False
+    report.say("the cluster is ready")
+    report.ready()
+    return True
+
+
+def _wait_for_nodes(probe: Probe, missing: set[str], report: Report) -> set[str]:
+    deadline = monotonic() + _START_TIMEOUT
+    while missing and (left := deadline - monotonic()) > 0:
+        for node in probe.watch_nodes(left):
+            name = node["metadata"]["name"]
+            if name in missing and is_ready(node):
+                missing.discard(name)
+                report.say(f"node {name} is ready")
+            if not missing or monotonic() > deadline:
+                break
+    return missing
+
+
+def prepare(layout: Layout, settings: Settings, report: Report) -> None:
+    """All that must be there before the first process. Blocking; keeps what is there."""
+    _make_credentials(layout, settings)
+    layout.save(settings)
+    cluster_machine.ensure(settings.node_names)
+    for node in settings.node_names:
+        layout.node_directory(node).mkdir(parents=True, exist_ok=True)
+    report.say(f"network for {settings.nodes} nodes")
+    try:
+        engine = docker.APIClient()
+        try:
+            made = images.ensure(cast(images.Engine, engine))
+        finally:
+            engine.close()
+    except DockerException as error:
+        raise UpError(f"no Docker engine answers: {error}") from error
+    if made:
+        report.say(f"made images {', '.join(made)}")
+
+
+def _make_credentials(layout: Layout, settings: Settings) -> None:
+    pki = Pki(layout.pki, now=datetime.now(UTC))
+    pki.authority()
+    pki.server(
+        "apiserver",
+        addresses=["127.0.0.1", cluster_machine.MACHINE, KUBERNETES],
+        names=[
+            "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ],
+    )  # fmt: skip
+    pki.token_key()
+    nodes = [node_identity(node) for node in settings.node_names]
+    for identity in (ADMIN, SCHEDULER, CONTROLLERS, *nodes):
+        pki.client(identity)
+        host = cluster_machine.MACHINE if identity in nodes else "127.0.0.1"
+        text = pki.kubeconfig(identity, server=f"https://{host}:{settings.port}", grpc=f"{host}:{settings.grpc_port}")
+        write_private(layout.kubeconfig(identity), text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
