@@ -1,0 +1,654 @@
+"""The API core: every verb on every resource, the same for both doors and for callers in the same process.
+
+    create   default → prepare → validate → store.create
+    update   ┌─► current object ─► patch | replace ─► default → prepare → validate ─► unchanged? done
+             └───────────── conflict ◄──────────── store.update at its revision ◄──┘
+    delete   preconditions → finalizers or grace? mark : store.delete
+    reads    the watch cache, once it has reached what the reader must see
+
+Errors are kubeapi.errors; nothing else leaves this module. One CAS loop (`_change`) serves update, patch, status,
+scale and deletion marks. resourceVersion rules as in the Kubernetes API concepts: "" newest, "0" any, N not older.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+
+from controlplane.apiserver import subresources
+from controlplane.apiserver.cache import Step, WatchCache
+from controlplane.apiserver.context import RequestContext
+from controlplane.apiserver.items import ApiEvent, Deleted, Item, ListResult
+from controlplane.apiserver.registry import Registry, key_of, prefix_of
+from controlplane.apiserver.validation import metadata_faults, structural_faults
+from controlplane.storage.errors import (
+    KeyExists,
+    KeyMissing,
+    RevisionConflict,
+    StoreError,
+    StoreFull,
+)
+from controlplane.storage.interface import Store
+from kubeapi import codec, patch
+from kubeapi.clock import Clock
+from kubeapi.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Conflict,
+    Expired,
+    FieldError,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+)
+from kubeapi.meta import name_suffix, new_uid, replace
+from kubeapi.scheme import Resource
+from kubeapi.selectors import EVERYTHING, field_query, parse_label_selector
+from kubeapi.types import meta_v1
+
+PatchKind = Literal["strategic", "merge", "json"]
+MOST_CONFLICTS = 50
+"""Lost races until an unconditional writer is told Conflict."""
+BOOKMARK_EVERY = 60.0
+"""Seconds between bookmarks to a watcher that asked for them."""
+LONGEST_PREFIX = 58
+"""Of generateName, so that prefix and suffix fit a label."""
+
+
+class Api:
+    def __init__(self, *, store: Store, cache: WatchCache, registry: Registry, clock: Clock, rng: Random) -> None:
+        self._store = store
+        self.cache = cache
+        self.registry = registry
+        self._clock = clock
+        self._rng = rng
+
+    def now(self) -> datetime:
+        """To the second, as metav1.Time."""
+        return self._clock.now().replace(microsecond=0)
+
+    # ------------------------------------------------------------------ reads
+
+    async def get(
+        self, ctx: RequestContext, resource: Resource, namespace: str, name: str, *, resource_version: str = ""
+    ) -> Item:
+        """Raises NotFound."""
+        await self._wait_for(resource_version)
+        item = self.cache.get(key_of(resource, namespace, name))
+        if item is None:
+            raise not_found(resource, name)
+        return item
+
+    async def list(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_: str = "",
+        resource_version: str = "",
+        resource_version_match: str = "",
+    ) -> ListResult:
+        """In key order. A chunk's token names the last key and the list's revision. Raises BadRequest, Expired."""
+        if limit < 0:
+            raise BadRequest("limit: must not be negative")
+        if resource_version_match and resource_version_match not in ("Exact", "NotOlderThan"):
+            raise BadRequest('resourceVersionMatch: supported values are "Exact" and "NotOlderThan"')
+        if resource_version_match == "Exact" and resource_version not in ("", str(self.cache.revision)):
+            raise Expired(f"the provided resource version {resource_version} is not the newest; only that can be exact")
+        await self._wait_for(resource_version)
+        wanted = self._filter(resource, namespace, label_selector, field_selector)
+        start, revision = read_token(continue_) if continue_ else ("", self.cache.revision)
+        collection = self.cache.collection(prefix_of(resource))
+        if start and revision < collection.floor:
+            raise Expired("The provided continue parameter is too old; list again from the start")
+        prefix = prefix_of(resource, namespace if resource.namespaced else "")
+        items = collection.items
+        keys = sorted(k for k in items if k > start and k.startswith(prefix))
+        found = [items[k] for k in keys if wanted(items[k].object)]
+        if limit and len(found) > limit:
+            token = write_token(found[limit - 1].key, revision)
+            return ListResult(found[:limit], revision, token, len(found) - limit)
+        return ListResult(found, revision)
+
+    async def watch(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        bookmarks: bool = False,
+        send_initial_events: bool = False,
+    ) -> AsyncIterator[Sequence[ApiEvent]]:
+        """Batches of events. With no version, or "0", first what there is now as ADDED. Raises Expired, BadRequest.
+
+        An object that begins (or ceases) to fit the selectors is ADDED (or DELETED), as watchers of Kubernetes expect.
+        """
+        wanted = self._filter(resource, namespace, label_selector, field_selector)
+        await self._wait_for(resource_version)
+        prefix = prefix_of(resource, namespace if resource.namespaced else "")
+        name = prefix_of(resource)
+        after = read_version(resource_version)
+        if after == 0 or send_initial_events:
+            after = self.cache.revision
+            present = self.cache.collection(name).items
+            initial = [
+                ApiEvent("ADDED", item, item.revision)
+                for key, item in sorted(present.items())
+                if key.startswith(prefix) and wanted(item.object)
+            ]
+            if send_initial_events:
+                initial.append(ApiEvent("BOOKMARK", None, after, initial_events_end=True))
+            if initial:
+                yield initial
+        steps = self.cache.watch(name, after)
+        pending: asyncio.Future[Sequence[Step]] | None = None
+        try:
+            while True:
+                if pending is None:
+                    pending = asyncio.ensure_future(anext(steps))
+                done, _ = await asyncio.wait([pending], timeout=BOOKMARK_EVERY if bookmarks else None)
+                if not done:
+                    yield [ApiEvent("BOOKMARK", None, self.cache.revision)]
+                    continue
+                try:
+                    batch = pending.result()
+                except StopAsyncIteration:
+                    return
+                finally:
+                    pending = None
+                events = [e for s in batch if (e := as_event(s, prefix, wanted)) is not None]
+                if events:
+                    yield events
+        finally:
+            if pending is not None:
+                pending.cancel()
+            await _close(steps, pending)
+
+    async def _wait_for(self, resource_version: str) -> None:
+        if resource_version == "":
+            await self._guard(self.cache.fresh())
+        elif (wanted := read_version(resource_version)) > self.cache.revision:
+            await self.cache.reached(wanted)
+
+    def _filter(self, resource: Resource, namespace: str, labels: str, fields: str) -> Callable[[Any], bool]:
+        query = parse_label_selector(labels) if labels else EVERYTHING
+        field_test = field_query(fields, self.registry.strategy(resource).fields) if fields else None
+        if field_test is None:
+            return (lambda o: query.matches(o.metadata.labels)) if query else (lambda o: True)
+        return lambda o: query.matches(o.metadata.labels) and field_test(o)
+
+    # ------------------------------------------------------------------ create
+
+    async def create(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str,
+        obj: Any,
+        *,
+        name: str = "",
+        subresource: str = "",
+    ) -> Item:
+        """POST. Raises Invalid, AlreadyExists, Forbidden (namespace), NotFound (namespace)."""
+        if subresource:
+            return await subresources.create(self, ctx, resource, namespace, name, subresource, obj)
+        strategy = self.registry.strategy(resource)
+        metadata = obj.metadata
+        if metadata.namespace and resource.namespaced and metadata.namespace != namespace:
+            raise BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request: "
+                f"{metadata.namespace} is not {namespace}"
+            )
+        generated = not metadata.name and bool(metadata.generate_name)
+        if metadata.resource_version:
+            raise BadRequest("metadata.resourceVersion: must not be set on objects to be created")
+        obj = replace(
+            obj,
+            metadata=replace(
+                metadata,
+                namespace=namespace if resource.namespaced else "",
+                uid=new_uid(self._rng),
+                creation_timestamp=self.now(),
+                deletion_timestamp=None,
+                deletion_grace_period_seconds=None,
+                generation=1 if hasattr(obj, "spec") else 0,
+                self_link="",
+                resource_version="",
+            ),
+        )
+        if strategy.create_only:
+            return Item("", strategy.prepare_create(strategy.default(obj)), 0)
+        if resource.namespaced:
+            await self._check_namespace(namespace, resource)
+        for _ in range(8 if generated else 1):
+            if generated:
+                made = metadata.generate_name[:LONGEST_PREFIX] + name_suffix(self._rng)
+                obj = replace(obj, metadata=replace(obj.metadata, name=made))
+            ready = strategy.prepare_create(strategy.default(obj))
+            try:
+                self._validate(resource, ready, None)
+                ctx.warnings.extend(strategy.warnings(ready))
+                key = key_of(resource, namespace, ready.metadata.name)
+                if ctx.dry_run:
+                    strategy.released(ready)
+                    if self.cache.get(key) is not None:
+                        raise already_exists(resource, ready.metadata.name)
+                    return Item(key, ready, 0)
+                revision = await self._guard(self._store.create(key, codec.encode(ready)))
+                return Item.at(key, ready, revision)
+            except KeyExists:
+                strategy.released(ready)
+                if not generated:
+                    raise already_exists(resource, ready.metadata.name) from None
+            except BaseException:
+                strategy.released(ready)
+                raise
+        raise already_exists(resource, metadata.generate_name)
+
+    async def _check_namespace(self, namespace: str, resource: Resource) -> None:
+        key = f"/registry/core/namespaces/{namespace}"
+        held = self.cache.get(key)
+        if held is None:
+            await self._guard(self.cache.fresh())
+            held = self.cache.get(key)
+        if held is None:
+            raise NotFound(f'namespaces "{namespace}" not found', details={"name": namespace, "kind": "namespaces"})
+        if held.object.metadata.deletion_timestamp is not None:
+            raise Forbidden(
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+                details={"kind": resource.plural},
+                causes=[
+                    FieldError("metadata.namespace", "namespace is being terminated", reason="NamespaceTerminating")
+                ],
+            )
+
+    def _validate(self, resource: Resource, new: Any, old: Any | None) -> None:
+        strategy = self.registry.strategy(resource)
+        faults = [
+            *metadata_faults(new, namespaced=resource.namespaced, rule=strategy.name_rule),
+            *structural_faults(new),
+            *strategy.validate(new),
+        ]
+        if old is not None:
+            faults += strategy.validate_update(new, old)
+        if faults:
+            raise Invalid.of(resource.kind, resource.group, new.metadata.name, faults)
+
+    # ------------------------------------------------------------------ update and patch
+
+    async def update(
+        self, ctx: RequestContext, resource: Resource, namespace: str, name: str, obj: Any, *, subresource: str = ""
+    ) -> Item:
+        """PUT. At the object's resourceVersion where it has one. Raises NotFound, Conflict, Invalid."""
+        if subresource == "scale":
+            return await subresources.put_scale(self, ctx, resource, namespace, name, obj)
+        if obj.metadata.name and obj.metadata.name != name:
+            raise BadRequest(
+                f"the name of the object ({obj.metadata.name}) does not match the name on the URL ({name})"
+            )
+        if obj.metadata.namespace and resource.namespaced and obj.metadata.namespace != namespace:
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        return await self.change(ctx, resource, namespace, name, lambda old: obj, subresource=subresource)
+
+    async def patch(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Any,
+        kind: PatchKind,
+        *,
+        subresource: str = "",
+    ) -> Item:
+        """`body` is the patch as plain JSON values. Raises NotFound, Conflict, Invalid, BadRequest."""
+        if subresource == "scale":
+            return await subresources.patch_scale(self, ctx, resource, namespace, name, body, kind)
+
+        def mutate(old: Any) -> Any:
+            merged = apply_patch(resource.type, codec.to_builtins(old), body, kind)
+            obj, problems = codec.from_builtins_strict(resource.type, merged)
+            report_problems(ctx, problems)
+            if obj.metadata.resource_version == old.metadata.resource_version:
+                obj = replace(obj, metadata=replace(obj.metadata, resource_version=""))
+            return obj
+
+        return await self.change(ctx, resource, namespace, name, mutate, subresource=subresource)
+
+    async def change(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        mutate: Callable[[Any], Any],
+        *,
+        subresource: str = "",
+        whole: bool = False,
+    ) -> Item:
+        """The one CAS loop. `mutate` may run many times: keep it pure.
+
+        `whole`: what mutate returns is stored as it is (a binding changes spec and status in one write).
+        """
+        strategy = self.registry.strategy(resource)
+        if subresource and subresource not in ("status", "finalize", "ephemeralcontainers"):
+            raise NotFound("the server could not find the requested resource")
+        if subresource == "status" and not resource.status:
+            raise NotFound("the server could not find the requested resource")
+        key = key_of(resource, namespace, name)
+        await self._guard(self.cache.fresh())
+        for _ in range(MOST_CONFLICTS):
+            held = self.cache.get(key)
+            if held is None:
+                raise not_found(resource, name)
+            old = held.object
+            asked = mutate(old)
+            version = asked.metadata.resource_version
+            if version and version != old.metadata.resource_version:
+                raise conflict(resource, name)
+            if asked.metadata.uid and asked.metadata.uid != old.metadata.uid:
+                raise Conflict(
+                    f'Operation cannot be fulfilled on {resource.qualified} "{name}": Precondition failed: UID in '
+                    f"precondition: {asked.metadata.uid}, UID in object meta: {old.metadata.uid}"
+                )
+            new = keep_system_fields(asked, old)
+            if whole:
+                pass
+            elif subresource == "status":
+                new = strategy.prepare_status(new, old)
+            elif subresource == "finalize":
+                new = replace(old, spec=replace(old.spec, finalizers=new.spec.finalizers))
+            else:
+                new = strategy.prepare_update(strategy.default(new), old)
+                if strategy.generation_matters(new, old):
+                    new = replace(new, metadata=replace(new.metadata, generation=old.metadata.generation + 1))
+            if new == old:
+                return held
+            if not subresource and not whole:
+                self._validate(resource, new, old)
+                ctx.warnings.extend(strategy.warnings(new))
+            if ctx.dry_run:
+                return Item(key, new, held.revision)
+            try:
+                return await self._write(resource, key, new, held.revision)
+            except RevisionConflict as error:
+                await self.cache.reached(error.current)
+            except KeyMissing:
+                raise not_found(resource, name) from None
+        raise conflict(resource, name)
+
+    async def _write(self, resource: Resource, key: str, new: Any, at: int) -> Item:
+        """Stores an object; one that was only waiting for its finalizers is removed instead."""
+        if is_finished(new):
+            revision = await self._guard(self._store.delete(key, at=at))
+            self.registry.strategy(resource).released(new)
+            return Item.at(key, new, revision)
+        stored = replace(new, metadata=replace(new.metadata, resource_version=""))
+        revision = await self._guard(self._store.update(key, codec.encode(stored), at=at))
+        return Item.at(key, new, revision)
+
+    # ------------------------------------------------------------------ delete
+
+    async def delete(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        options: meta_v1.DeleteOptions | None = None,
+    ) -> Deleted:
+        """Raises NotFound, Conflict (preconditions)."""
+        options = options or meta_v1.DeleteOptions()
+        strategy = self.registry.strategy(resource)
+        key = key_of(resource, namespace, name)
+        await self._guard(self.cache.fresh())
+        for _ in range(MOST_CONFLICTS):
+            held = self.cache.get(key)
+            if held is None:
+                raise not_found(resource, name)
+            old = held.object
+            check_preconditions(resource, old, options)
+            grace = strategy.grace_seconds(old, options.grace_period_seconds)
+            new = mark_deleted(old, grace, options, self.now())
+            waits = bool(new.metadata.finalizers) or grace > 0 or bool(spec_finalizers(new))
+            if ctx.dry_run:
+                return Deleted(Item(key, new, held.revision), not waits)
+            try:
+                if not waits:
+                    revision = await self._guard(self._store.delete(key, at=held.revision))
+                    strategy.released(old)
+                    return Deleted(Item.at(key, old, revision), True)
+                if new == old:
+                    return Deleted(held, False)
+                return Deleted(await self._write(resource, key, new, held.revision), False)
+            except RevisionConflict as error:
+                await self.cache.reached(error.current)
+            except KeyMissing:
+                raise not_found(resource, name) from None
+        raise conflict(resource, name)
+
+    async def delete_collection(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str,
+        options: meta_v1.DeleteOptions | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> Sequence[Item]:
+        """Deletes one by one; what is gone meanwhile is fine."""
+        found = await self.list(ctx, resource, namespace, label_selector=label_selector, field_selector=field_selector)
+        for item in found.items:
+            metadata = item.object.metadata
+            try:
+                await self.delete(ctx, resource, metadata.namespace, metadata.name, options)
+            except NotFound:
+                continue
+        return found.items
+
+    async def _guard(self, call: Any) -> Any:
+        """A store's failure as an API error; CAS outcomes pass through."""
+        try:
+            return await call
+        except (KeyExists, KeyMissing, RevisionConflict):
+            raise
+        except StoreFull as error:
+            raise ServiceUnavailable(f"the store is full: {error}", retry_after=5) from error
+        except StoreError as error:
+            raise ServiceUnavailable(f"the store cannot answer: {error}", retry_after=1) from error
+
+
+async def _close(steps: AsyncIterator[Any], pending: asyncio.Future[Any] | None) -> None:
+    if pending is not None:
+        await asyncio.wait([pending])
+        if not pending.cancelled():
+            pending.exception()
+    await steps.aclose()  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------------ pure parts
+
+
+def read_version(text: str) -> int:
+    """Raises BadRequest."""
+    if not text:
+        return 0
+    if not text.isdecimal() or len(text) > 19:
+        raise BadRequest(f"resourceVersion: Invalid value: {text[:40]!r}: must be a whole number")
+    return int(text)
+
+
+def write_token(key: str, revision: int) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([revision, key])).decode().rstrip("=")
+
+
+def read_token(text: str) -> tuple[str, int]:
+    """Raises BadRequest."""
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        revision, key = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=tuple[int, str])
+    except (ValueError, msgspec.MsgspecError):
+        raise BadRequest("continue key is not valid: it must be the token that an earlier list returned") from None
+    return key, revision
+
+
+def as_event(step: Step, prefix: str, wanted: Callable[[Any], bool]) -> ApiEvent | None:
+    """What a watcher with these bounds sees of a change; None where it sees nothing."""
+    item = step.new or step.old
+    if item is None or not item.key.startswith(prefix):
+        return None
+    before = step.old is not None and wanted(step.old.object)
+    after = step.new is not None and wanted(step.new.object)
+    if step.new is not None and after:
+        return ApiEvent("MODIFIED" if before else "ADDED", step.new, step.revision)
+    if not before or step.old is None:
+        return None
+    if step.new is None:
+        return ApiEvent("DELETED", step.old, step.revision)
+    return ApiEvent("DELETED", Item.at(item.key, step.old.object, step.revision), step.revision)
+
+
+def apply_patch(type_: Any, old: dict[str, Any], body: Any, kind: PatchKind) -> Any:
+    """Raises BadRequest, Invalid."""
+    if kind == "json":
+        return patch.json_patch(old, body)
+    if not isinstance(body, Mapping):
+        raise BadRequest(f"a {kind} patch is an object")
+    if kind == "merge":
+        return patch.merge_patch(old, body)
+    return patch.strategic_merge_patch(type_, old, body)
+
+
+def report_problems(ctx: RequestContext, problems: Sequence[str]) -> None:
+    """Unknown and duplicate fields, as fieldValidation asks. Raises BadRequest when it is Strict."""
+    if not problems or ctx.field_validation == "Ignore":
+        return
+    if ctx.field_validation == "Strict":
+        raise BadRequest(f"strict decoding error: {', '.join(problems)}")
+    ctx.warnings.extend(p for p in problems if p not in ctx.warnings)
+
+
+def keep_system_fields(new: Any, old: Any) -> Any:
+    """What no client may change, as it was."""
+    was = old.metadata
+    metadata = replace(
+        new.metadata,
+        name=was.name,
+        namespace=was.namespace,
+        generate_name=was.generate_name,
+        uid=was.uid,
+        creation_timestamp=was.creation_timestamp,
+        generation=was.generation,
+        resource_version=was.resource_version,
+        deletion_timestamp=was.deletion_timestamp,
+        deletion_grace_period_seconds=was.deletion_grace_period_seconds,
+        self_link="",
+        managed_fields=[],
+    )
+    return replace(new, metadata=metadata, api_version=old.api_version, kind=old.kind)
+
+
+def spec_finalizers(obj: Any) -> list[str]:
+    """A namespace's own list of what must be done before it may go."""
+    return getattr(getattr(obj, "spec", None), "finalizers", None) or [] if obj.kind == "Namespace" else []
+
+
+def is_finished(obj: Any) -> bool:
+    metadata = obj.metadata
+    return (
+        metadata.deletion_timestamp is not None
+        and not metadata.finalizers
+        and not metadata.deletion_grace_period_seconds
+        and not spec_finalizers(obj)
+    )
+
+
+def mark_deleted(obj: Any, grace: int, options: meta_v1.DeleteOptions, now: Any) -> Any:
+    """With deletion timestamp, grace and the finalizers of the propagation policy; a shorter grace may replace a longer."""
+    metadata = obj.metadata
+    finalizers = [f for f in metadata.finalizers if f not in ("orphan", "foregroundDeletion")]
+    policy = options.propagation_policy
+    if policy == "Orphan" or (policy is None and options.orphan_dependents):
+        finalizers.append("orphan")
+    elif policy == "Foreground":
+        finalizers.append("foregroundDeletion")
+    elif policy is None:
+        finalizers = metadata.finalizers
+    if metadata.deletion_timestamp is None:
+        changed = replace(
+            metadata,
+            deletion_timestamp=now,
+            deletion_grace_period_seconds=grace,
+            finalizers=finalizers,
+            generation=metadata.generation + 1 if metadata.generation else 0,
+        )
+    elif (metadata.deletion_grace_period_seconds or 0) > grace:
+        changed = replace(metadata, deletion_grace_period_seconds=grace, finalizers=finalizers)
+    else:
+        changed = replace(metadata, finalizers=finalizers)
+    marked = replace(obj, metadata=changed)
+    if obj.kind == "Namespace" and obj.status.phase != "Terminating":
+        marked = replace(marked, status=replace(obj.status, phase="Terminating"))
+    return marked
+
+
+def check_preconditions(resource: Resource, obj: Any, options: meta_v1.DeleteOptions) -> None:
+    if options.propagation_policy not in (None, "Orphan", "Background", "Foreground"):
+        raise Invalid(
+            f'propagationPolicy: Unsupported value: "{options.propagation_policy}": supported values: "Background", '
+            '"Foreground", "Orphan"'
+        )
+    wanted = options.preconditions
+    if wanted is None:
+        return
+    metadata = obj.metadata
+    for what, asked, has in (
+        ("UID", wanted.uid, metadata.uid),
+        ("ResourceVersion", wanted.resource_version, metadata.resource_version),
+    ):
+        if asked is not None and asked != has:
+            raise Conflict(
+                f'Operation cannot be fulfilled on {resource.qualified} "{metadata.name}": Precondition failed: '
+                f"{what} in precondition: {asked}, {what} in object meta: {has}"
+            )
+
+
+def _details(resource: Resource, name: str) -> dict[str, str]:
+    return {"name": name, "group": resource.group, "kind": resource.plural}
+
+
+def not_found(resource: Resource, name: str) -> ApiError:
+    return NotFound(f'{resource.qualified} "{name}" not found', details=_details(resource, name))
+
+
+def already_exists(resource: Resource, name: str) -> ApiError:
+    return AlreadyExists(f'{resource.qualified} "{name}" already exists', details=_details(resource, name))
+
+
+def conflict(resource: Resource, name: str) -> ApiError:
+    return Conflict(
+        f'Operation cannot be fulfilled on {resource.qualified} "{name}": the object has been modified; please apply '
+        "your changes to the latest version and try again",
+        details=_details(resource, name),
+    )
+
+
+def not_allowed(resource: Resource, verb: str) -> ApiError:
+    return MethodNotAllowed(f"the server does not allow {verb} on {resource.qualified}")

@@ -1,0 +1,149 @@
+"""Rules that many kinds share, with the messages that Kubernetes users know. Source: RFC 1123, API conventions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from kubeapi.errors import FieldError
+from kubeapi.schema import descriptor_of, fields_of
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+ANNOTATIONS_MOST = 256 * 1024
+
+
+def required(path: str, message: str = "") -> FieldError:
+    return FieldError(path, f"Required value{': ' + message if message else ''}", reason="FieldValueRequired")
+
+
+def invalid(path: str, value: Any, message: str) -> FieldError:
+    shown = msgspec.json.encode(value).decode()[:200]
+    return FieldError(path, f"Invalid value: {shown}: {message}", reason="FieldValueInvalid")
+
+
+def forbidden(path: str, message: str) -> FieldError:
+    return FieldError(path, f"Forbidden: {message}", reason="FieldValueForbidden")
+
+
+def duplicate(path: str, value: Any) -> FieldError:
+    return FieldError(path, f"Duplicate value: {msgspec.json.encode(value).decode()}", reason="FieldValueDuplicate")
+
+
+def unsupported(path: str, value: Any, allowed: Iterable[str]) -> FieldError:
+    names = ", ".join(f'"{name}"' for name in sorted(allowed))
+    return FieldError(path, f'Unsupported value: "{value}": supported values: {names}', reason="FieldValueNotSupported")
+
+
+def immutable(path: str, new: Any, old: Any) -> Iterator[FieldError]:
+    if new != old:
+        yield invalid(path, msgspec.to_builtins(new), "field is immutable")
+
+
+# ------------------------------------------------------------------ names and labels
+
+
+def name_faults(path: str, name: str, rule: str) -> Iterator[FieldError]:
+    if rule == "path":
+        if name in (".", "..") or "/" in name or "%" in name:
+            yield invalid(path, name, "must not be '.', '..', nor contain '/' or '%'")
+    elif rule == "label":
+        if len(name) > 63 or not LABEL.fullmatch(name):
+            yield invalid(
+                path,
+                name,
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
+                "and end with an alphanumeric character, and be at most 63 characters long",
+            )
+    elif len(name) > 253 or not SUBDOMAIN.fullmatch(name):
+        yield invalid(
+            path,
+            name,
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+            "start and end with an alphanumeric character, and be at most 253 characters long",
+        )
+
+
+def key_faults(path: str, key: str) -> Iterator[FieldError]:
+    prefix, slash, name = key.rpartition("/")
+    if len(name) > 63 or not QUALIFIED.fullmatch(name) or (slash and not SUBDOMAIN.fullmatch(prefix)):
+        yield invalid(
+            path,
+            key,
+            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+            "alphanumeric character, at most 63 of them, after an optional DNS subdomain and '/'",
+        )
+
+
+def label_faults(path: str, labels: Mapping[str, str]) -> Iterator[FieldError]:
+    for key, value in labels.items():
+        yield from key_faults(path, key)
+        if len(value) > 63 or not LABEL_VALUE.fullmatch(value):
+            yield invalid(
+                path,
+                value,
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
+                "must start and end with an alphanumeric character, and be at most 63 characters long",
+            )
+
+
+def metadata_faults(obj: Any, *, namespaced: bool, rule: str) -> Iterator[FieldError]:
+    metadata = obj.metadata
+    if not metadata.name:
+        yield required("metadata.name", "name or generateName is required")
+    else:
+        yield from name_faults("metadata.name", metadata.name, rule)
+    if namespaced and not metadata.namespace:
+        yield required("metadata.namespace")
+    if not namespaced and metadata.namespace:
+        yield forbidden("metadata.namespace", "not allowed on this type")
+    yield from label_faults("metadata.labels", metadata.labels)
+    for key in metadata.annotations:
+        yield from key_faults("metadata.annotations", key.lower())
+    if sum(len(k) + len(v) for k, v in metadata.annotations.items()) > ANNOTATIONS_MOST:
+        yield FieldError("metadata.annotations", f"Too long: may not be more than {ANNOTATIONS_MOST} bytes")
+    for i, owner in enumerate(metadata.owner_references):
+        path = f"metadata.ownerReferences[{i}]"
+        for field, value in (("apiVersion", owner.api_version), ("kind", owner.kind), ("name", owner.name)):
+            if not value:
+                yield required(f"{path}.{field}")
+        if not owner.uid:
+            yield required(f"{path}.uid")
+    if sum(1 for owner in metadata.owner_references if owner.controller) > 1:
+        yield invalid("metadata.ownerReferences", len(metadata.owner_references), "only one may be the controller")
+    for i, finalizer in enumerate(metadata.finalizers):
+        yield from key_faults(f"metadata.finalizers[{i}]", finalizer)
+
+
+# ------------------------------------------------------------------ structure, from the schema
+
+
+def structural_faults(obj: Any) -> Iterator[FieldError]:
+    """Values outside a field's allowed ones, anywhere in the object."""
+    yield from _walk(obj, "")
+
+
+def _walk(value: Any, path: str) -> Iterator[FieldError]:
+    infos = fields_of(descriptor_of(type(value)))
+    for info in infos.values():
+        inner = getattr(value, info.attribute)
+        if not inner:
+            continue
+        where = f"{path}.{info.json_name}" if path else info.json_name
+        if info.one_of and isinstance(inner, str) and inner not in info.one_of:
+            yield unsupported(where, inner, info.one_of)
+        elif info.message is not None:
+            if info.map:
+                for key, one in inner.items():
+                    yield from _walk(one, f"{where}[{key}]")
+            elif info.repeated:
+                for i, one in enumerate(inner):
+                    yield from _walk(one, f"{where}[{i}]")
+            else:
+                yield from _walk(inner, where)
