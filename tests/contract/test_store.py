@@ -1,0 +1,109 @@
+"""What every store must do. Memory and SQLite; a further store joins by one more param."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.storage.errors import Compacted, KeyExists, KeyMissing, RevisionConflict
+from controlplane.storage.interface import Change, Store
+from controlplane.storage.open import open_store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    opened = open_store("memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db")
+    yield opened
+    await opened.close()
+
+
+async def seen(store: Store, prefix: str, after: int, count: int) -> list[Change]:
+    changes: list[Change] = []
+    async with asyncio.timeout(5):
+        async for batch in store.watch(prefix, after=after):
+            changes += batch
+            if len(changes) >= count:
+                break
+    return changes
+
+
+async def test_compare_and_swap(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    with pytest.raises(KeyExists):
+        await store.create("/a", b"x")
+    second = await store.update("/a", b"2", at=first)
+    assert second > first
+    with pytest.raises(RevisionConflict) as caught:
+        await store.update("/a", b"3", at=first)
+    assert caught.value.current == second
+    with pytest.raises(RevisionConflict):
+        await store.delete("/a", at=first)
+    with pytest.raises(KeyMissing):
+        await store.update("/none", b"", at=1)
+    with pytest.raises(KeyMissing):
+        await store.delete("/none", at=1)
+    entry = await store.get("/a")
+    assert entry is not None and (entry.value, entry.revision) == (b"2", second)
+
+
+async def test_a_delete_has_a_revision_of_its_own_and_the_last_value(store: Store) -> None:
+    made = await store.create("/a", b"1")
+    gone = await store.delete("/a", at=made)
+    assert gone > made
+    assert await store.get("/a") is None
+    assert (await seen(store, "/", made, 1)) == [Change("delete", "/a", b"1", gone, b"1")]
+
+
+async def test_pages_cover_the_prefix_once_in_order(store: Store) -> None:
+    for number in (3, 1, 2, 5, 4):
+        await store.create(f"/p/{number}", b"")
+    await store.create("/q/1", b"")
+    keys: list[str] = []
+    start = ""
+    while True:
+        page = await store.range("/p/", start=start, limit=2)
+        keys += [e.key for e in page.entries]
+        if not page.more:
+            break
+        start = page.entries[-1].key + "\0"
+    assert keys == [f"/p/{n}" for n in (1, 2, 3, 4, 5)]
+
+
+async def test_a_past_revision_is_shown_as_it_was(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    await store.update("/a", b"2", at=first)
+    await store.create("/b", b"")
+    page = await store.range("/", revision=first)
+    assert [(e.key, e.value) for e in page.entries] == [("/a", b"1")]
+
+
+async def test_a_watch_resumed_at_any_revision_loses_and_repeats_nothing(store: Store) -> None:
+    made = await asyncio.gather(*(store.create(f"/k{n}", b"1") for n in range(20)))
+    await asyncio.gather(*(store.delete(f"/k{n}", at=made[n]) for n in range(10)))
+    everything = await seen(store, "/", 0, 30)
+    revisions = [c.revision for c in everything]
+    assert len(revisions) == 30 and revisions == sorted(set(revisions))
+    for position, change in enumerate(everything[:-1]):
+        assert await seen(store, "/", change.revision, 29 - position) == everything[position + 1 :]
+
+
+async def test_a_watch_from_before_the_compaction_is_refused(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    second = await store.update("/a", b"2", at=first)
+    third = await store.update("/a", b"3", at=second)
+    await store.compact(second)
+    with pytest.raises(Compacted):
+        await seen(store, "/", first, 1)
+    assert [c.revision for c in await seen(store, "/", second, 1)] == [third]
+
+
+async def test_of_concurrent_swaps_at_one_revision_exactly_one_wins(store: Store) -> None:
+    at = await store.create("/a", b"0")
+    results = await asyncio.gather(
+        *(store.update("/a", b"%d" % n, at=at) for n in range(50)), return_exceptions=True
+    )
+    assert sum(isinstance(r, int) for r in results) == 1
+    assert sum(isinstance(r, RevisionConflict) for r in results) == 49
