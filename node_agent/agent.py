@@ -9,7 +9,7 @@ runs. Containers without a pod are removed only when the pods of this node have 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -186,7 +186,7 @@ class NodeAgent:
 
     async def _relist(self, tasks: asyncio.TaskGroup, network: PodNetwork) -> None:
         """What the event stream has missed; and what belongs to no pod. Only runs when pods have been listed."""
-        seen: dict[str, tuple[tuple[str, str], ...]] = {}
+        seen: Mapping[str, object] = {}
         while True:
             found = await self._observer.all()
             self._unready = ""

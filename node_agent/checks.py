@@ -134,10 +134,12 @@ def http_request(action: HTTPGetAction, host: str, port: int) -> bytes:
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
 
 
-def port_number(port: int | str, wish: ContainerWish) -> int:
+def port_number(port: int | str | None, wish: ContainerWish) -> int:
     """Raises ValueError for a name that no port of the container has."""
     if isinstance(port, int):
         return port
+    if port is None:
+        raise ValueError("the check names no port")
     if port.isdigit():
         return int(port)
     for known in wish.ports:

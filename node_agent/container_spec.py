@@ -23,9 +23,9 @@ def container_spec(pod: Pod, start: Start, *, env: Mapping[str, str], mounts: Se
     requests = {**wish.resources.limits, **wish.resources.requests}
     security, shared = wish.security_context, pod.spec.security_context
     capabilities = security.capabilities if security else None
-    user = _first(security and security.run_as_user, shared and shared.run_as_user)
-    group = _first(security and security.run_as_group, shared and shared.run_as_group)
-    non_root = _first(security and security.run_as_non_root, shared and shared.run_as_non_root)
+    user = _first(security.run_as_user if security else None, shared.run_as_user if shared else None)
+    group = _first(security.run_as_group if security else None, shared.run_as_group if shared else None)
+    non_root = _first(security.run_as_non_root if security else None, shared.run_as_non_root if shared else None)
     if non_root and user == 0:
         raise BadConfig("container's runAsUser breaks non-root policy")
     if non_root and user is None:

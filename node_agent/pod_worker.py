@@ -133,7 +133,7 @@ class PodWorker:
     async def _attempt(self, work: Coroutine[Any, Any, float | None], stop: asyncio.Event) -> float | None:
         """One sync, given up when `stop` is set; seconds to the next, None for no limit."""
         try:
-            delay = await until(work, stop)
+            delay: float | None = await until(work, stop)
             self._failures = 0
             return delay
         except MissingReference as error:

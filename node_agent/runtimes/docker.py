@@ -60,7 +60,7 @@ class DockerRuntime:
         self._node = node_name
         self._pause = pause_image
         self._log = log or logging.getLogger("sampan.docker")
-        self._api = docker.APIClient(base_url=base_url, version=API_VERSION, timeout=60)
+        self._api: Any = docker.APIClient(base_url=base_url, version=API_VERSION, timeout=60)
         self._streams = StreamingEngine(base_url, version=API_VERSION)
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=f"docker-{node_name}")
         self._known = {}

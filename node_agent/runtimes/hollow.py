@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from kubeapi.clock import Clock
 from node_agent.runtimes.errors import ContainerNotFound, CreateFailed, ImageNotFound
@@ -75,7 +76,8 @@ class HollowRuntime:
         if spec is None:
             return Behaviour()
         found = self._behaviours.get(spec.image, Behaviour())
-        return replace(found, **_scripted(spec.env))
+        scripted: dict[str, Any] = _scripted(spec.env)
+        return replace(found, **scripted)
 
     async def version(self) -> str:
         return "hollow://1"
@@ -312,9 +314,9 @@ _NUMBERS: Mapping[str, tuple[str, Callable[[str], float | int]]] = {
 }
 
 
-def _scripted(env: Mapping[str, str]) -> dict[str, float | int | None]:
+def _scripted(env: Mapping[str, str]) -> dict[str, Any]:
     """The parts of a behaviour that the environment sets. A value that is no number is not ours to judge."""
-    found: dict[str, float | int | None] = {}
+    found: dict[str, Any] = {}
     for name, (attribute, parse) in _NUMBERS.items():
         if name in env:
             try:

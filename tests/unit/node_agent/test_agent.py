@@ -1,0 +1,267 @@
+"""The agent with its workers on the hollow runtime, in virtual time."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kubeapi.clock import LoopClock
+from kubeapi.types.coordination_v1 import Lease
+from kubeapi.types.core_v1 import (
+    ConfigMap,
+    ConfigMapKeySelector,
+    EnvVar,
+    EnvVarSource,
+    Event,
+    ExecAction,
+    Lifecycle,
+    LifecycleHandler,
+    Node,
+    Pod,
+    Probe,
+    SleepAction,
+)
+from kubeapi.types.meta_v1 import ObjectMeta
+from node_agent.agent import NodeAgent
+from node_agent.dialing import PlainDialer
+from node_agent.node_object import Machine
+from node_agent.runtimes.hollow import Behaviour, HollowRuntime
+from sampan.node import NodeConfig, build
+from tests.unit.node_agent.memory_client import MemoryClient
+from tests.unit.node_agent.pods import IMAGE, pod, wish
+
+pytestmark = pytest.mark.looptime
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    client: MemoryClient
+    runtime: HollowRuntime
+    agent: NodeAgent
+    task: asyncio.Task[None]
+
+    async def until(self, what: Callable[[], Any], *, within: float = 60.0) -> Any:
+        async with asyncio.timeout(within):
+            while not (found := what()):
+                await asyncio.sleep(0.05)
+        return found
+
+    def pod(self, name: str = "web") -> Pod | None:
+        return self.client.objects.get((Pod, "default", name))
+
+    def waiting(self) -> str:
+        found = self.pod()
+        statuses = found.status.container_statuses if found else []
+        return statuses[0].state.waiting.reason if statuses and statuses[0].state.waiting else ""
+
+    def ready(self) -> bool:
+        found = self.pod()
+        return found is not None and any(c.type == "Ready" and c.status == "True" for c in found.status.conditions)
+
+    def reasons(self) -> set[str]:
+        return {o.reason for o in self.client.objects.values() if isinstance(o, Event)}
+
+    async def mark_deleted(self, grace: int) -> None:
+        found = self.pod()
+        assert found is not None
+        meta = replace(
+            found.metadata, deletion_timestamp=EPOCH + timedelta(seconds=grace), deletion_grace_period_seconds=grace
+        )
+        await self.client.update(replace(found, metadata=meta))
+
+
+def started(client: MemoryClient, runtime: HollowRuntime) -> World:
+    config = NodeConfig(name="n1", ip="192.0.2.1", data=Path("/nowhere"), pod_cidr="10.244.1.0/24")
+    agent = build(
+        config,
+        client,
+        runtime,
+        machine=Machine(cpus=2, memory=4 << 30, disk=10 << 30),
+        clock=LoopClock(EPOCH),
+        rng=Random(1),
+        dialer=PlainDialer(),
+        log=logging.getLogger("test"),
+    )
+    return World(client, runtime, agent, asyncio.create_task(agent.run()))
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = started(MemoryClient(), HollowRuntime(clock=LoopClock(EPOCH)))
+    await world.agent.ready.wait()
+    yield world
+    world.task.cancel()
+    await asyncio.gather(world.task, return_exceptions=True)
+
+
+async def test_the_node_registers_and_renews_its_lease(world: World) -> None:
+    node = await world.client.get(Node, "n1")
+    assert node.metadata.labels["kubernetes.io/hostname"] == "n1"
+    assert node.status.allocatable["cpu"] == "2"
+    await world.until(
+        lambda: any(
+            c.type == "Ready" and c.status == "True"
+            for c in world.client.objects[(Node, "", "n1")].status.conditions
+        )
+    )
+    first = (await world.client.get(Lease, "n1", "kube-node-lease")).spec.renew_time
+    await asyncio.sleep(25)
+    assert (await world.client.get(Lease, "n1", "kube-node-lease")).spec.renew_time > first
+
+
+async def test_a_pod_runs_and_is_ready(world: World) -> None:
+    await world.client.create(pod())
+    await world.until(world.ready)
+    found = world.pod()
+    assert found is not None
+    assert (found.status.phase, found.status.pod_ip, found.status.host_ip) == ("Running", "10.244.1.2", "192.0.2.1")
+    assert found.status.qos_class == "BestEffort"
+    await world.until(lambda: {"Pulled", "Created", "Started"} <= world.reasons())
+
+
+async def test_a_job_like_pod_succeeds(world: World) -> None:
+    world.runtime.script(IMAGE, Behaviour(exit_after=3))
+    await world.client.create(pod(restart_policy="Never"))
+    await world.until(lambda: (p := world.pod()) and p.status.phase == "Succeeded")
+    found = world.pod()
+    assert found is not None
+    ended = found.status.container_statuses[0].state.terminated
+    assert ended is not None
+    assert (ended.exit_code, ended.reason) == (0, "Completed")
+
+
+async def test_a_crash_loop_backs_off(world: World, looptime: Any) -> None:
+    world.runtime.script(IMAGE, Behaviour(exit_after=1, exit_code=3))
+    await world.client.create(pod())
+    await world.until(lambda: world.waiting() == "CrashLoopBackOff")
+    await world.until(lambda: world.pod().status.container_statuses[0].restart_count >= 3, within=90)  # type: ignore[union-attr]
+    assert looptime > 30
+    last = world.pod().status.container_statuses[0].last_state.terminated  # type: ignore[union-attr]
+    assert last is not None
+    assert last.exit_code == 3
+
+
+async def test_an_absent_image_backs_off_and_recovers(world: World) -> None:
+    world.runtime.script(IMAGE, Behaviour(absent=True))
+    await world.client.create(pod())
+    await world.until(lambda: world.waiting() == "ErrImagePull")
+    await world.until(lambda: world.waiting() == "ImagePullBackOff")
+    world.runtime.script(IMAGE, Behaviour())
+    await world.until(world.ready)
+
+
+async def test_a_missing_config_map_holds_the_container_until_it_comes(world: World) -> None:
+    source = EnvVarSource(config_map_key_ref=ConfigMapKeySelector(name="settings", key="colour"))
+    await world.client.create(pod(wish(env=[EnvVar(name="COLOUR", value_from=source)])))
+    await world.until(lambda: world.waiting() == "CreateContainerConfigError")
+    await world.client.create(
+        ConfigMap(metadata=ObjectMeta(name="settings", namespace="default"), data={"colour": "red"})
+    )
+    await world.until(world.ready)
+
+
+async def test_readiness_follows_its_probe(world: World, looptime: Any) -> None:
+    world.runtime.script(IMAGE, Behaviour(ready_after=20))
+    probe = Probe(exec=ExecAction(command=["true"]), period_seconds=5)
+    await world.client.create(pod(wish(readiness_probe=probe)))
+    await world.until(world.ready)
+    assert 20 <= looptime < 30
+
+
+async def test_a_failed_liveness_probe_restarts(world: World) -> None:
+    world.runtime.script(IMAGE, Behaviour(live_for=10))
+    probe = Probe(exec=ExecAction(command=["true"]), period_seconds=2, failure_threshold=2)
+    await world.client.create(pod(wish(liveness_probe=probe)))
+    await world.until(lambda: (p := world.pod()) and p.status.container_statuses and p.status.container_statuses[0].restart_count)
+    await world.until(lambda: {"Unhealthy", "Killing"} <= world.reasons())
+
+
+async def test_a_deaf_container_is_killed_when_grace_ends(world: World, looptime: Any) -> None:
+    world.runtime.script(IMAGE, Behaviour(ignores_term=True))
+    await world.client.create(pod())
+    await world.until(world.ready)
+    begun = float(looptime)
+    await world.mark_deleted(30)
+    await world.until(lambda: world.pod() is None)
+    assert world.runtime.signals["c"] == ["TERM", "KILL"]
+    assert 30 <= float(looptime) - begun < 31
+    assert await world.runtime.list() == []
+
+
+async def test_pre_stop_shares_the_grace(world: World, looptime: Any) -> None:
+    hook = Lifecycle(pre_stop=LifecycleHandler(sleep=SleepAction(seconds=5)))
+    await world.client.create(pod(wish(lifecycle=hook)))
+    await world.until(world.ready)
+    begun = float(looptime)
+    await world.mark_deleted(30)
+    await world.until(lambda: world.pod() is None)
+    assert 5 <= float(looptime) - begun < 6
+
+
+async def test_a_shorter_grace_hurries_a_termination(world: World, looptime: Any) -> None:
+    world.runtime.script(IMAGE, Behaviour(ignores_term=True))
+    await world.client.create(pod())
+    await world.until(world.ready)
+    begun = float(looptime)
+    await world.mark_deleted(300)
+    await asyncio.sleep(5)
+    await world.mark_deleted(1)
+    await world.until(lambda: world.pod() is None)
+    assert float(looptime) - begun < 8
+
+
+async def test_a_pod_deleted_by_force_is_still_cleaned_up(world: World) -> None:
+    await world.client.create(pod())
+    await world.until(world.ready)
+    await world.client.delete(Pod, "web", "default")
+    await world.until(lambda: not world.agent.workers)
+    assert await world.runtime.list() == []
+
+
+async def test_a_deadline_fails_the_pod(world: World) -> None:
+    await world.client.create(pod(active_deadline_seconds=10))
+    await world.until(lambda: (p := world.pod()) and p.status.phase == "Failed")
+    found = world.pod()
+    assert found is not None
+    assert found.status.reason == "DeadlineExceeded"
+
+
+async def test_a_restart_of_the_agent_harms_no_pod(world: World) -> None:
+    await world.client.create(pod())
+    await world.until(world.ready)
+    before = {c.id for c in await world.runtime.list()}
+    world.task.cancel()
+    await asyncio.gather(world.task, return_exceptions=True)
+    again = started(world.client, world.runtime)
+    try:
+        await again.agent.ready.wait()
+        await asyncio.sleep(30)
+        assert {c.id for c in await again.runtime.list()} == before
+        assert again.ready()
+    finally:
+        again.task.cancel()
+        await asyncio.gather(again.task, return_exceptions=True)
+
+
+async def test_containers_of_a_pod_that_vanished_meanwhile_are_removed(world: World) -> None:
+    await world.client.create(pod())
+    await world.until(world.ready)
+    world.task.cancel()
+    await asyncio.gather(world.task, return_exceptions=True)
+    await world.client.delete(Pod, "web", "default")
+    again = started(world.client, world.runtime)
+    try:
+        await again.agent.ready.wait()
+        await asyncio.sleep(15)
+        assert await again.runtime.list() == []
+    finally:
+        again.task.cancel()
+        await asyncio.gather(again.task, return_exceptions=True)
