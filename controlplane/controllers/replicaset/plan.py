@@ -1,0 +1,126 @@
+"""What one ReplicaSet needs, decided from what is known and nothing else.
+
+    pods of the namespace ─► claim (own / adopt / release) ─► active ones ─► create or delete ─► status
+
+New pods are named by slots: hashes of the set's uid and a number. A loop that acted twice on the same
+picture would ask for the same names, and the server would refuse the second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count, islice
+
+from controlplane.controllers.pods import available_at, is_active, is_available, is_ready
+from kubeapi.meta import SUFFIX_ALPHABET, controller_of, set_condition, without_condition
+from kubeapi.selectors import label_query
+from kubeapi.types.apps_v1 import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
+from kubeapi.types.core_v1 import Pod
+
+BURST = 500
+"""Pods created or deleted at most in one visit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    own: list[Pod]
+    """Ours and matching; those to be adopted included."""
+    adopt: list[Pod]
+    release: list[Pod]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPlan:
+    create: list[str]
+    """Names of new pods."""
+    delete: list[Pod]
+
+
+def claim(rs: ReplicaSet, pods: Sequence[Pod]) -> Claims:
+    """By owner uid first, by labels second. A set that is being deleted adopts nothing."""
+    query = label_query(rs.spec.selector)
+    own, adopt, release = [], [], []
+    for pod in pods:
+        owner = controller_of(pod)
+        matches = query.matches(pod.metadata.labels)
+        if owner is not None and owner.uid == rs.metadata.uid:
+            (own if matches else release).append(pod)
+        elif owner is None and matches and is_active(pod) and rs.metadata.deletion_timestamp is None:
+            own.append(pod)
+            adopt.append(pod)
+    return Claims(own, adopt, release)
+
+
+def slot_names(rs: ReplicaSet) -> Iterator[str]:
+    for slot in count():
+        digest = hashlib.sha256(f"{rs.metadata.uid}/{slot}".encode()).digest()
+        suffix = "".join(SUFFIX_ALPHABET[b % len(SUFFIX_ALPHABET)] for b in digest[:5])
+        yield f"{rs.metadata.name[:247]}-{suffix}"
+
+
+def plan(rs: ReplicaSet, own: Sequence[Pod], taken: Collection[str], now: datetime) -> ReplicaPlan:
+    """`own` may hold terminating and finished pods; `taken` are all pod names of the namespace."""
+    active = [pod for pod in own if is_active(pod)]
+    wanted = 1 if rs.spec.replicas is None else rs.spec.replicas
+    missing = wanted - len(active)
+    if missing > 0:
+        free = (name for name in slot_names(rs) if name not in taken)
+        return ReplicaPlan(list(islice(free, min(missing, BURST))), [])
+    ranked = sorted(active, key=lambda pod: deletion_rank(pod, active, now))
+    return ReplicaPlan([], ranked[: min(-missing, BURST)])
+
+
+def deletion_rank(pod: Pod, active: Sequence[Pod], now: datetime) -> tuple[object, ...]:
+    """Smallest goes first: unbound, pending, unready, cheap, crowded, ready for a short time, restarted, young."""
+    phases = {"Pending": 0, "": 1, "Unknown": 1, "Running": 2}
+    ready = available_at(pod, 0)
+    crowd = sum(1 for p in active if p.spec.node_name == pod.spec.node_name and is_ready(p))
+    created = pod.metadata.creation_timestamp
+    try:
+        cost = int(pod.metadata.annotations.get("controller.kubernetes.io/pod-deletion-cost", "0"))
+    except ValueError:
+        cost = 0
+    return (
+        pod.spec.node_name != "",
+        phases.get(pod.status.phase, 2),
+        ready is not None,
+        cost,
+        -crowd,
+        -(ready or now).timestamp(),
+        -sum(c.restart_count for c in pod.status.container_statuses),
+        -(created or now).timestamp(),
+        pod.metadata.name,
+    )
+
+
+def status_of(rs: ReplicaSet, own: Sequence[Pod], failure: str, now: datetime) -> ReplicaSetStatus:
+    active = [pod for pod in own if is_active(pod)]
+    template = rs.spec.template.metadata.labels.items()
+    conditions = without_condition(rs.status.conditions, "ReplicaFailure")
+    if failure:
+        condition = ReplicaSetCondition(
+            type="ReplicaFailure", status="True", reason="FailedCreate", message=failure
+        )
+        conditions = set_condition(rs.status.conditions, condition, now)
+    return ReplicaSetStatus(
+        replicas=len(active),
+        fully_labeled_replicas=sum(1 for p in active if template <= p.metadata.labels.items()),
+        ready_replicas=sum(1 for p in active if is_ready(p)),
+        available_replicas=sum(1 for p in active if is_available(p, rs.spec.min_ready_seconds, now)),
+        terminating_replicas=rs.status.terminating_replicas,
+        observed_generation=rs.metadata.generation,
+        conditions=conditions,
+    )
+
+
+def next_available(rs: ReplicaSet, own: Sequence[Pod], now: datetime) -> float | None:
+    """Seconds until another ready pod has been so for minReadySeconds."""
+    if not rs.spec.min_ready_seconds:
+        return None
+    moments = [
+        at for p in own if is_active(p) and (at := available_at(p, rs.spec.min_ready_seconds)) and at > now
+    ]
+    return (min(moments) - now).total_seconds() + 0.001 if moments else None

@@ -1,0 +1,55 @@
+"""What every controller is given: the client, one informer per kind, time, chance, and a way to tell events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+from kubeapi.client.cache import IndexFunction
+from kubeapi.client.events import EventRecorder
+from kubeapi.client.informer import Informer
+from kubeapi.client.interface import Client
+from kubeapi.client.keys import KubeObject
+from kubeapi.clock import Clock
+
+O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
+
+
+class Informers:
+    """One informer per type, shared by all controllers of a process."""
+
+    def __init__(self, client: Client, *, rng: Random) -> None:
+        self._client = client
+        self._rng = rng
+        self._found: dict[type[Any], Informer[Any]] = {}
+
+    def of(self, type_: type[O], indexes: Mapping[str, IndexFunction] | None = None) -> Informer[O]:
+        informer = self._found.get(type_)
+        if informer is None:
+            informer = self._found[type_] = Informer(self._client, type_, rng=self._rng)
+        for name, function in (indexes or {}).items():
+            informer.cache.add_index(name, function)
+        return informer
+
+    def __iter__(self) -> Iterator[Informer[Any]]:
+        return iter(list(self._found.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    client: Client
+    clock: Clock
+    rng: Random
+    informers: Informers
+    events: EventRecorder
+
+
+class Runnable(Protocol):
+    name: str
+
+    async def run(self) -> None: ...
+
+
+Build = Callable[[Shared], Runnable]
