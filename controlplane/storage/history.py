@@ -17,10 +17,11 @@ MOST_PENDING = 50_000
 
 
 class _Watcher:
-    __slots__ = ("changes", "cut", "prefix", "wake")
+    __slots__ = ("after", "changes", "cut", "prefix", "wake")
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, after: int) -> None:
         self.prefix = prefix
+        self.after = after
         self.changes: list[Change] = []
         self.cut = False
         self.wake = asyncio.Event()
@@ -42,10 +43,13 @@ class History:
         if len(self._changes) > self._limit + self._limit // 4:
             self.compact(self._changes[-self._limit - 1].revision)
         for watcher in self._watchers:
-            mine = [c for c in batch if c.key.startswith(watcher.prefix)]
+            if watcher.cut:
+                continue
+            mine = [c for c in batch if c.revision > watcher.after and c.key.startswith(watcher.prefix)]
             if mine:
                 watcher.changes += mine
-                watcher.cut = watcher.cut or len(watcher.changes) > MOST_PENDING
+                if len(watcher.changes) > MOST_PENDING:
+                    watcher.cut, watcher.changes = True, []
                 watcher.wake.set()
 
     def compact(self, revision: int) -> None:
@@ -62,9 +66,9 @@ class History:
         return self._changes[self._after(revision) :]
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
-        watcher = _Watcher(prefix)
+        watcher = _Watcher(prefix, after)
         watcher.changes = [c for c in self.since(after) if c.key.startswith(prefix)]
-        if watcher.changes:
+        if watcher.changes or self._closed:
             watcher.wake.set()
         self._watchers.add(watcher)
         try:
