@@ -61,10 +61,21 @@ class Pki:
             *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
             *(x509.DNSName(item) for item in names),
         ]
-        self._leaf(Identity(name, name), ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+        self._leaf(Identity(name, name), [ExtendedKeyUsageOID.SERVER_AUTH], alternatives)
 
-    def client(self, identity: Identity) -> None:
-        self._leaf(identity, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+    def client(self, identity: Identity, *, addresses: Sequence[str] = ()) -> None:
+        """With addresses it serves too: a node answers the API server with the certificate it asks with."""
+        if not addresses:
+            self._leaf(identity, [ExtendedKeyUsageOID.CLIENT_AUTH], [])
+            return
+        self._leaf(
+            identity,
+            [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH],
+            [
+                *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
+                x509.DNSName(identity.file),
+            ],
+        )
 
     def token_key(self, name: str = "sa") -> None:
         """The key pair that signs service account tokens: sa.key and sa.pub."""
@@ -100,7 +111,9 @@ class Pki:
         }
         return yaml.safe_dump(config, sort_keys=False).encode()
 
-    def _leaf(self, identity: Identity, usage: x509.ObjectIdentifier, names: Sequence[x509.GeneralName]) -> None:
+    def _leaf(
+        self, identity: Identity, usages: Sequence[x509.ObjectIdentifier], names: Sequence[x509.GeneralName]
+    ) -> None:
         if self.certificate(identity.file).exists() and self.key(identity.file).exists():
             return
         issuer = x509.load_pem_x509_certificate(self.certificate("ca").read_bytes())
@@ -116,7 +129,7 @@ class Pki:
         builder = (
             self._builder(subject, issuer.subject, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)

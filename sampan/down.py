@@ -39,9 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (cluster_machine.MachineError, DockerException) as error:
         print(f"sampan down: {error}", file=sys.stderr)
         return 1
-    if not args.keep_data:
-        if layout.directory.exists():
-            shutil.rmtree(layout.directory)
+    if not args.keep_data and layout.directory.exists():
+        shutil.rmtree(layout.directory)
     print("the cluster is gone" + (f"; its data is in {layout.directory}" if args.keep_data else ""))
     return 0
 

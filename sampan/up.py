@@ -212,8 +212,7 @@ async def _start(
             return False
         await asyncio.sleep(0.05)  # It has no way yet to tell us; a refused connection costs nothing.
     report.say(f"API server answers on port {settings.port}")
-    for component in others:
-        tasks.append(group.create_task(supervisor.keep(component), name=component.name))
+    tasks += [group.create_task(supervisor.keep(component), name=component.name) for component in others]
     missing = await asyncio.to_thread(_wait_for_nodes, probe, set(settings.node_names), report)
     if missing:
         report.say(f"not ready: {', '.join(sorted(missing))}")
@@ -270,7 +269,8 @@ def _make_credentials(layout: Layout, settings: Settings) -> None:
     pki.token_key()
     nodes = [node_identity(node) for node in settings.node_names]
     for identity in (ADMIN, SCHEDULER, CONTROLLERS, *nodes):
-        pki.client(identity)
+        index = nodes.index(identity) if identity in nodes else -1
+        pki.client(identity, addresses=[cluster_machine.address(index)] if index >= 0 else [])
         host = cluster_machine.MACHINE if identity in nodes else "127.0.0.1"
         text = pki.kubeconfig(identity, server=f"https://{host}:{settings.port}", grpc=f"{host}:{settings.grpc_port}")
         write_private(layout.kubeconfig(identity), text)

@@ -14,6 +14,7 @@ import logging
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
+from typing import cast
 
 from dnslib import AAAA, CNAME, PTR, QTYPE, RCODE, RR, SOA, SRV, A, DNSError, DNSRecord
 
@@ -129,8 +130,7 @@ class _Once(asyncio.DatagramProtocol):
         self._question, self._answer = question, answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._question)
+        cast(asyncio.DatagramTransport, transport).sendto(self._question)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if data[:2] == self._question[:2] and not self._answer.done():
@@ -147,17 +147,14 @@ class _Udp(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._server.datagram(data, addr, self._transport)
 
 
 class DnsServer:
-    def __init__(
-        self, *, domain: str, upstreams: Sequence[str], random: Random, log: logging.Logger = _LOG
-    ) -> None:
+    def __init__(self, *, domain: str, upstreams: Sequence[str], random: Random, log: logging.Logger = _LOG) -> None:
         self._domain, self._upstreams, self._random, self._log = domain, list(upstreams), random, log
         self._zone = Zone(domain, {}, random)
         self._udp: list[asyncio.DatagramTransport] = []
@@ -193,9 +190,7 @@ class DnsServer:
         await asyncio.gather(*self._forwards, return_exceptions=True)
         self._udp, self._tcp = [], []
 
-    def datagram(
-        self, data: bytes, addr: tuple[str, int], transport: asyncio.DatagramTransport | None
-    ) -> None:
+    def datagram(self, data: bytes, addr: tuple[str, int], transport: asyncio.DatagramTransport | None) -> None:
         if transport is None:
             return
         request = self._parse(data)

@@ -23,9 +23,7 @@ class FakeKernel:
         """Each nft transaction, in order."""
 
     def dump(self) -> str:
-        lines = [
-            f"link {name} {self._kinds[name]} {link.alias}".rstrip() for name, link in self._links.items()
-        ]
+        lines = [f"link {name} {self._kinds[name]} {link.alias}".rstrip() for name, link in self._links.items()]
         lines += [f"addr {address} dev {device}" for device, address in self._addresses]
         lines += [
             f"route {r.destination} via {r.via} dev {r.device}{' onlink' if r.onlink else ''}"

@@ -265,9 +265,7 @@ class NetlinkKernel:
 
     def ensure_neighbour(self, device: str, ip: str, mac: str) -> None:
         with self._open() as route:
-            route.neigh(
-                "replace", ifindex=self._index(route, device), dst=ip, lladdr=mac, state=_NUD_PERMANENT
-            )
+            route.neigh("replace", ifindex=self._index(route, device), dst=ip, lladdr=mac, state=_NUD_PERMANENT)
 
     def delete_neighbour(self, device: str, ip: str) -> None:
         with self._open() as route:
@@ -279,11 +277,7 @@ class NetlinkKernel:
     def forwardings(self, device: str) -> dict[str, str]:
         with self._open() as route:
             found = route.fdb("dump", ifindex=self._index(route, device))
-            return {
-                item.get_attr("NDA_LLADDR"): item.get_attr("NDA_DST")
-                for item in found
-                if item.get_attr("NDA_DST")
-            }
+            return {item.get_attr("NDA_LLADDR"): item.get_attr("NDA_DST") for item in found if item.get_attr("NDA_DST")}
 
     def ensure_forwarding(self, device: str, mac: str, outer: str) -> None:
         with self._open() as route:

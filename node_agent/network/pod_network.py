@@ -106,9 +106,7 @@ class NodePodNetwork:
         known = self._links.get(pod_uid)
         if known is None:
             self._refuse_taken(pod_uid, host_ports)
-            address = plan.next_address(
-                self._pod_cidr, {link.ip for link in self._links.values()}, self._last
-            )
+            address = plan.next_address(self._pod_cidr, {link.ip for link in self._links.values()}, self._last)
             self._last = address
         else:
             address = known.ip
@@ -118,9 +116,7 @@ class NodePodNetwork:
         if held is None or self._kernel.pod_address(pid) != address:
             if held is not None:
                 self._kernel.delete_link(name)
-            self._kernel.add_pod_link(
-                name, pid=pid, mtu=self._mtu, master=BRIDGE, alias=plan.write_alias(link)
-            )
+            self._kernel.add_pod_link(name, pid=pid, mtu=self._mtu, master=BRIDGE, alias=plan.write_alias(link))
             try:
                 self._kernel.configure_pod(pid, address=address, gateway=self._gateway)
             except NetworkError:
@@ -250,9 +246,7 @@ def linux_pod_network(
     kernel: Callable[[], Kernel] = NetlinkKernel,
 ) -> NodePodNetwork:
     """For the network namespace this process runs in."""
-    servers = upstreams(
-        resolv_conf.read_text() if resolv_conf.exists() else "", ours=[dns_address, "127.0.0.1", "::1"]
-    )
+    servers = upstreams(resolv_conf.read_text() if resolv_conf.exists() else "", ours=[dns_address, "127.0.0.1", "::1"])
     return NodePodNetwork(
         kernel=kernel(),
         dns=DnsServer(domain=domain, upstreams=servers, random=random),

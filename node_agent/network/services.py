@@ -90,9 +90,7 @@ def _balance(endpoints: Sequence[tuple[str, int]], protocol: str, comment: str) 
         ip, port = endpoints[0]
         return f"meta l4proto {protocol} dnat ip to {ip}:{port} {comment}"
     choices = ", ".join(f"{i} : {ip} . {port}" for i, (ip, port) in enumerate(endpoints))
-    return (
-        f"meta l4proto {protocol} dnat ip to numgen random mod {len(endpoints)} map {{ {choices} }} {comment}"
-    )
+    return f"meta l4proto {protocol} dnat ip to numgen random mod {len(endpoints)} map {{ {choices} }} {comment}"
 
 
 def _sticky(
@@ -130,9 +128,7 @@ def desired(ports: Iterable[ServicePort], host_ports: Mapping[tuple[str, int], t
         for ip, _ in endpoints:
             elements["hairpins", f"{ip} . {ip}"] = ""
         name = f"svc_{_short(f'{port.service} {port.protocol}')}"
-        addresses = [
-            f"{ip} . {port.protocol} . {port.port}" for ip in (*port.cluster_ips, *port.external_ips)
-        ]
+        addresses = [f"{ip} . {port.protocol} . {port.port}" for ip in (*port.cluster_ips, *port.external_ips)]
         if endpoints:
             if port.affinity_seconds:
                 chains[name] = _sticky(name, endpoints, port, chains, sets)

@@ -1,0 +1,117 @@
+"""The zone is a pure function; the server is asked over real loopback sockets."""
+
+import asyncio
+import socket
+import struct
+from random import Random
+
+import pytest
+from dnslib import QTYPE, RCODE, DNSRecord
+
+from node_agent.network.dns import DnsServer, Zone, upstreams
+
+RECORDS = {
+    "web.default.svc.cluster.local": ["10.96.0.20"],
+    "db.default.svc.cluster.local": ["10.244.1.2", "10.244.2.2"],
+    "db-0.db.default.svc.cluster.local": ["10.244.1.2"],
+    "_http._tcp.web.default.svc.cluster.local": ["80 web.default.svc.cluster.local"],
+    "mirror.default.svc.cluster.local": ["web.default.svc.cluster.local"],
+}
+
+
+def ask(name: str, kind: str = "A") -> DNSRecord | None:
+    return Zone("cluster.local", RECORDS, Random(1)).answer(DNSRecord.question(name, kind))
+
+
+def values(reply: DNSRecord | None) -> list[str]:
+    assert reply is not None
+    return sorted(str(record.rdata) for record in reply.rr)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "answers"),
+    [
+        ("web.default.svc.cluster.local", "A", ["10.96.0.20"]),
+        ("WEB.Default.svc.cluster.local.", "A", ["10.96.0.20"]),
+        ("db.default.svc.cluster.local", "A", ["10.244.1.2", "10.244.2.2"]),
+        ("web.default.svc.cluster.local", "AAAA", []),
+        ("default.svc.cluster.local", "A", []),
+        ("_http._tcp.web.default.svc.cluster.local", "SRV", ["0 100 80 web.default.svc.cluster.local."]),
+        ("2.1.244.10.in-addr.arpa", "PTR", ["db-0.db.default.svc.cluster.local."]),
+        ("mirror.default.svc.cluster.local", "A", ["10.96.0.20", "web.default.svc.cluster.local."]),
+    ],
+)
+def test_a_known_name_is_answered_without_error(name: str, kind: str, answers: list[str]) -> None:
+    reply = ask(name, kind)
+    assert values(reply) == answers
+    assert reply is not None and reply.header.rcode == RCODE.NOERROR
+
+
+def test_an_unknown_name_of_the_cluster_does_not_exist_and_says_for_how_long() -> None:
+    reply = ask("nothing.default.svc.cluster.local")
+    assert reply is not None
+    assert reply.header.rcode == RCODE.NXDOMAIN
+    assert [QTYPE[record.rtype] for record in reply.auth] == ["SOA"]
+
+
+def test_the_rest_of_the_world_is_not_ours() -> None:
+    assert ask("example.org") is None
+    assert ask("notcluster.local") is None
+
+
+def test_upstreams_leave_out_ourselves() -> None:
+    text = "search x\nnameserver 10.96.0.10\nnameserver 192.0.2.1\n#nameserver 192.0.2.2\nnameserver\n"
+    assert upstreams(text, ours=["10.96.0.10"]) == ["192.0.2.1"]
+
+
+class Asker(asyncio.DatagramProtocol):
+    def __init__(self, data: bytes, answer: asyncio.Future[bytes]) -> None:
+        self._data, self._answer = data, answer
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        transport.sendto(self._data)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self._answer.set_result(data)
+
+
+async def over_udp(port: int, question: DNSRecord) -> DNSRecord:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: Asker(question.pack(), answer), remote_addr=("127.0.0.1", port), family=socket.AF_INET
+    )
+    try:
+        return DNSRecord.parse(await answer)
+    finally:
+        transport.close()
+
+
+async def over_tcp(port: int, question: DNSRecord) -> DNSRecord:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    data = question.pack()
+    writer.write(struct.pack("!H", len(data)) + data)
+    (length,) = struct.unpack("!H", await reader.readexactly(2))
+    reply = DNSRecord.parse(await reader.readexactly(length))
+    writer.close()
+    await writer.wait_closed()
+    return reply
+
+
+async def test_a_long_answer_is_cut_over_udp_and_whole_over_tcp() -> None:
+    server = DnsServer(domain="cluster.local", upstreams=[], random=Random(1))
+    server.set_records({"many.cluster.local": [f"10.1.{n // 200}.{n % 200}" for n in range(300)]})
+    await server.start(["127.0.0.1"], port=0)
+    question = DNSRecord.question("many.cluster.local")
+    assert (await over_udp(server.udp_port, question)).header.tc == 1
+    assert len((await over_tcp(server.tcp_port, question)).rr) == 300
+    await server.close()
+
+
+async def test_without_name_servers_the_world_fails_at_once_and_garbage_is_dropped() -> None:
+    server = DnsServer(domain="cluster.local", upstreams=[], random=Random(1))
+    await server.start(["127.0.0.1"], port=0)
+    server.datagram(b"\xff" * 7, ("127.0.0.1", 9), None)
+    reply = await over_udp(server.udp_port, DNSRecord.question("example.org"))
+    assert reply.header.rcode == RCODE.SERVFAIL
+    await server.close()
