@@ -33,8 +33,6 @@ class Verdict:
     text: str = ""
 
 
-
-
 class Checker(Protocol):
     async def check(self, kind: str, handler: object, target: Target, *, timeout: float) -> Verdict: ...
 

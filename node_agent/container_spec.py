@@ -17,7 +17,9 @@ class BadConfig(Exception):
     """The container cannot be made as it is specified: CreateContainerConfigError."""
 
 
-def container_spec(pod: Pod, start: Start, *, env: Mapping[str, str], mounts: Sequence[Mount], node_memory: int) -> ContainerSpec:
+def container_spec(
+    pod: Pod, start: Start, *, env: Mapping[str, str], mounts: Sequence[Mount], node_memory: int
+) -> ContainerSpec:
     """Raises BadConfig."""
     wish = start.wish
     requests = {**wish.resources.limits, **wish.resources.requests}

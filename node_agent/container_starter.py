@@ -76,9 +76,7 @@ class ContainerStarter:
         if wish.lifecycle is None or wish.lifecycle.post_start is None:
             return
         target = Target(container, wish, pod_ip, sandbox.pid)
-        verdict = await self._parts.checker.check(
-            "postStart", wish.lifecycle.post_start, target, timeout=HOOK_LIMIT
-        )
+        verdict = await self._parts.checker.check("postStart", wish.lifecycle.post_start, target, timeout=HOOK_LIMIT)
         if not verdict.good:
             self._warn(pod, "FailedPostStartHook", f"PostStartHook failed: {verdict.text}")
             grace = pod.spec.termination_grace_period_seconds
@@ -131,7 +129,8 @@ class ContainerStarter:
 
     def _refuse(self, pod: Pod, reason: str, message: str, delay: float, *, say: str) -> Blocked:
         self._warn(pod, say, message if say != "Failed" else f"Error: {reason}: {message}")
-        return Blocked(reason, message, self._parts.clock.now() + timedelta(seconds=delay))
+        now = self._parts.clock.now()
+        return Blocked(reason, message, now + timedelta(seconds=delay), now)
 
     def _say(self, pod: Pod, reason: str, message: str) -> None:
         self._parts.events.event(pod, "Normal", reason, message)

@@ -85,12 +85,8 @@ def allocatable(machine: Machine) -> dict[str, float]:
 
 def new_node(who: NodeIdentity, machine: Machine, *, mac: str, status: NodeStatus) -> Node:
     return Node(
-        metadata=ObjectMeta(
-            name=who.name, labels=our_labels(who, machine), annotations={VTEP_MAC: mac} if mac else {}
-        ),
-        spec=NodeSpec(
-            pod_cidr=who.pod_cidr, pod_cidrs=[who.pod_cidr] if who.pod_cidr else [], taints=list(who.taints)
-        ),
+        metadata=ObjectMeta(name=who.name, labels=our_labels(who, machine), annotations={VTEP_MAC: mac} if mac else {}),
+        spec=NodeSpec(pod_cidr=who.pod_cidr, pod_cidrs=[who.pod_cidr] if who.pod_cidr else [], taints=list(who.taints)),
         status=status,
     )
 

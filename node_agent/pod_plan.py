@@ -44,6 +44,7 @@ class Blocked:
     message: str
     until: datetime
     """Not tried again before."""
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

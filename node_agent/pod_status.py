@@ -223,9 +223,7 @@ def _conditions(
     ]  # fmt: skip
     begun = any(s.state.running or s.state.terminated or s.restart_count for s in apps)
     unready = [s.name for s in apps if not s.ready]
-    unready += [
-        s.name for s, w in zip(inits, pod.spec.init_containers, strict=True) if is_sidecar(w) and not s.ready
-    ]
+    unready += [s.name for s, w in zip(inits, pod.spec.init_containers, strict=True) if is_sidecar(w) and not s.ready]
     gates = [
         g.condition_type
         for g in pod.spec.readiness_gates

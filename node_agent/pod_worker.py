@@ -35,6 +35,8 @@ LEAST_GRACE = 1.0
 LAST_WORDS = 4096
 REFRESH = 60.0
 """Seconds between two refreshes of ConfigMap, Secret and token files."""
+SHOWN = 1.0
+"""Seconds for which a fresh image failure is told as such."""
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
 
 
@@ -203,10 +205,11 @@ class PodWorker:
                 self._block(start.wish.name, blocked)
         await self._write(await self._observe())
         if plan.start or plan.stop:
-            return 0.0 if not self._blocked else 1.0
-        self._age_blocks()
+            return 0.0
         now = parts.clock.now()
         waits = [REFRESH] if self._refreshes() else []
+        if self._age_blocks(now):
+            waits.append(SHOWN)
         if plan.look_again is not None:
             waits.append(max(0.0, (plan.look_again - now).total_seconds()))
         return min(waits, default=None)
@@ -251,15 +254,22 @@ class PodWorker:
         else:
             self._blocked[name] = blocked
 
-    def _age_blocks(self) -> None:
-        """A pull that failed a moment ago is ErrImagePull; while its next try is waited for, ImagePullBackOff."""
+    def _age_blocks(self, now: datetime) -> bool:
+        """A pull that failed a moment ago is ErrImagePull; while its next try is waited for, ImagePullBackOff.
+        True when there is one that is to be looked at again for this.
+        """
+        young = False
         for name, blocked in self._blocked.items():
-            if blocked.reason == "ErrImagePull":
+            if blocked.reason == "ErrImagePull" and blocked.since is not None:
+                if (now - blocked.since).total_seconds() < SHOWN:
+                    young = True
+                    continue
                 image = next((w.image for w in self._wishes().values() if w.name == name), "")
                 text = f'Back-off pulling image "{image}"'
                 self._blocked[name] = replace(blocked, reason="ImagePullBackOff", message=f"{text}: {blocked.message}")
                 self._parts.events.event(self._pod, "Normal", "BackOff", text)
                 self._wake.set()
+        return young
 
     async def _observe(self) -> Observed:
         containers = await self._parts.observer.of(self.uid)
@@ -315,9 +325,7 @@ class PodWorker:
         self._parts.statuses.put(self._pod, build_status(self._pod, observed, about))
 
     def _refreshes(self) -> bool:
-        return any(
-            v.config_map or v.secret or v.projected or v.downward_api for v in self._pod.spec.volumes
-        )
+        return any(v.config_map or v.secret or v.projected or v.downward_api for v in self._pod.spec.volumes)
 
     # terminating
 
@@ -403,9 +411,7 @@ class PodWorker:
         if not self._gone:
             meta = self._pod.metadata
             try:
-                await self._parts.client.delete(
-                    Pod, meta.name, meta.namespace, grace_seconds=0, uid=meta.uid
-                )
+                await self._parts.client.delete(Pod, meta.name, meta.namespace, grace_seconds=0, uid=meta.uid)
             except (NotFound, Conflict):
                 return
 
@@ -440,5 +446,3 @@ def _tail_of(path: Path) -> str:
             return file.read(LAST_WORDS).decode(errors="replace")
     except FileNotFoundError:
         return ""
-
-

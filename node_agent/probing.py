@@ -48,9 +48,7 @@ class ProbeSet:
                 ready=wish.startup_probe is None and wish.readiness_probe is None,
             )
             if wish.startup_probe or wish.readiness_probe or wish.liveness_probe:
-                self._running[container_id] = self._tasks.create_task(
-                    self._probe(target), name=f"probes-{wish.name}"
-                )
+                self._running[container_id] = self._tasks.create_task(self._probe(target), name=f"probes-{wish.name}")
 
     def stop(self) -> None:
         self.watch({})

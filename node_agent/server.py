@@ -132,9 +132,7 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
                     stats.append(pb.ContainerStats(name=container.name, cpu_cores=cpu, memory_bytes=used))
             if stats:
                 first = containers[0]
-                pods.append(
-                    pb.PodStats(namespace=first.pod_namespace, name=first.pod_name, uid=uid, containers=stats)
-                )
+                pods.append(pb.PodStats(namespace=first.pod_namespace, name=first.pod_name, uid=uid, containers=stats))
         return pb.StatsReply(
             node=self._node,
             timestamp=self._clock.now().isoformat().replace("+00:00", "Z"),
@@ -161,9 +159,7 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
             if attach:
                 stream = await self._runtime.attach(container.id, tty=start.tty, stdin=start.stdin)
             else:
-                stream = await self._runtime.exec(
-                    container.id, list(start.command), tty=start.tty, stdin=start.stdin
-                )
+                stream = await self._runtime.exec(container.id, list(start.command), tty=start.tty, stdin=start.stdin)
         except RuntimeFault as error:
             await _abort(context, error)
         try:
@@ -196,9 +192,7 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
         found = await self._observer.all()
         if ref.pod_uid:
             return found.get(ref.pod_uid, ())
-        return [
-            c for cs in found.values() for c in cs if (c.pod_namespace, c.pod_name) == (ref.namespace, ref.pod)
-        ]
+        return [c for cs in found.values() for c in cs if (c.pod_namespace, c.pod_name) == (ref.namespace, ref.pod)]
 
     async def _admit(self, context: Any) -> None:
         """Only the API server and administrators. The transport has already checked the certificate's chain."""

@@ -1,6 +1,6 @@
 """The one writer of pod statuses on this node. The newest status of a pod wins; what waits goes out as one batch.
 
-    put() ── latest per pod ── run(): batch of updates at the known version ── Conflict? read, merge, again
+put() ── latest per pod ── run(): batch of updates at the known version ── Conflict? read, merge, again
 """
 
 import asyncio

@@ -154,7 +154,9 @@ class Volumes:
                 files |= self._downward(pod, part.downward_api.items, mode, pod_ip)
             elif (token := part.service_account_token) is not None:
                 seconds = token.expiration_seconds or 3600
-                files[token.path] = File(await self._token(pod, token.audience, seconds), 0o600 if _group(pod) is None else 0o640)
+                files[token.path] = File(
+                    await self._token(pod, token.audience, seconds), 0o600 if _group(pod) is None else 0o640
+                )
         return files
 
     async def _token(self, pod: Pod, audience: str, seconds: int) -> bytes:
@@ -165,9 +167,7 @@ class Volumes:
                 metadata=ObjectMeta(name=account, namespace=pod.metadata.namespace),
                 spec=TokenRequestSpec(audiences=[audience] if audience else [], expiration_seconds=seconds),
             )
-            made = await self._client.create(
-                asked, subresource="token", name=account, namespace=pod.metadata.namespace
-            )
+            made = await self._client.create(asked, subresource="token", name=account, namespace=pod.metadata.namespace)
             self._tokens[key] = made.status.token.encode()
         return self._tokens[key]
 

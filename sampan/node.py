@@ -36,7 +36,6 @@ from node_agent.server import NodeServer, Tls, start_server
 from node_agent.status_writer import StatusWriter
 from node_agent.volumes import Volumes
 
-
 HELP = "run one node's agent"
 
 

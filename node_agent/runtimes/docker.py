@@ -194,9 +194,7 @@ class DockerRuntime:
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecStream:
         query = {"stream": "1", "stdout": "1", "stderr": "1", "stdin": str(int(stdin))}
-        connection = await self._streams.open(
-            "POST", f"/containers/{container_id}/attach", query=query, upgrade=True
-        )
+        connection = await self._streams.open("POST", f"/containers/{container_id}/attach", query=query, upgrade=True)
 
         async def resize(width: int, height: int) -> None:
             await self._call(lambda: self._api.resize(container_id, height=height, width=width))
@@ -215,11 +213,7 @@ class DockerRuntime:
         return [
             ImageInfo(
                 id=row["Id"],
-                names=[
-                    n
-                    for n in [*(row.get("RepoTags") or ()), *(row.get("RepoDigests") or ())]
-                    if "<none>" not in n
-                ],
+                names=[n for n in [*(row.get("RepoTags") or ()), *(row.get("RepoDigests") or ())] if "<none>" not in n],
                 size=int(row["Size"]),
             )
             for row in rows
@@ -307,9 +301,7 @@ class DockerRuntime:
             return wanted
         if not self._warned:
             self._warned = True
-            self._log.warning(
-                "no SYS_RESOURCE capability: containers get no protection from the out-of-memory killer"
-            )
+            self._log.warning("no SYS_RESOURCE capability: containers get no protection from the out-of-memory killer")
         return self._lowest_score
 
     async def _call(self, work: Callable[[], T], *, creating: bool = False) -> T:

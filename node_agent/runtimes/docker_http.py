@@ -91,9 +91,7 @@ class StreamingEngine:
         status = int(head.split(" ", 2)[1])
         connection.chunked = "transfer-encoding: chunked" in head
         if status >= 400:
-            length = next(
-                (line[15:] for line in head.splitlines() if line.startswith("content-length:")), "0"
-            )
+            length = next((line[15:] for line in head.splitlines() if line.startswith("content-length:")), "0")
             raw = await connection.reader.read(int(length)) if not connection.chunked else b""
             if connection.chunked:
                 async for part in connection.body():

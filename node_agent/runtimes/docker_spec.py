@@ -55,9 +55,7 @@ def sandbox_options(spec: SandboxSpec, *, image: str, node: str, oom_score_adj: 
     return body
 
 
-def container_options(
-    spec: ContainerSpec, sandbox: Container, *, node: str, oom_score_adj: int
-) -> dict[str, Any]:
+def container_options(spec: ContainerSpec, sandbox: Container, *, node: str, oom_score_adj: int) -> dict[str, Any]:
     """The body of POST /containers/create for a container that joins the sandbox's namespaces."""
     host: dict[str, Any] = {
         "NetworkMode": f"container:{sandbox.id}",
@@ -139,9 +137,7 @@ def parse_time(text: str) -> datetime | None:
         return None
     seconds, _, rest = text.rstrip("Z").partition(".")
     digits = "".join(ch for ch in rest[:9] if ch.isdigit())
-    return datetime.fromisoformat(seconds).replace(
-        microsecond=int((digits or "0").ljust(6, "0")[:6]), tzinfo=UTC
-    )
+    return datetime.fromisoformat(seconds).replace(microsecond=int((digits or "0").ljust(6, "0")[:6]), tzinfo=UTC)
 
 
 def working_set(memory: Mapping[str, Any]) -> int:

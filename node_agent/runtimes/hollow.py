@@ -145,9 +145,7 @@ class HollowRuntime:
             self._signal(container, "TERM")
             if not behaviour.ignores_term:
                 delay = min(behaviour.stop_seconds, grace)
-                code = (
-                    0 if container.kind == "sandbox" or behaviour.stop_seconds <= grace else self._kill_code
-                )
+                code = 0 if container.kind == "sandbox" or behaviour.stop_seconds <= grace else self._kill_code
                 self._end_later(container_id, delay, code)
             try:
                 async with asyncio.timeout(grace):
@@ -243,9 +241,7 @@ class HollowRuntime:
             return self._end(container_id, code)
         if (timer := self._timers.pop(container_id, None)) is not None:
             timer.cancel()
-        self._timers[container_id] = asyncio.get_running_loop().call_later(
-            delay, self._end, container_id, code
-        )
+        self._timers[container_id] = asyncio.get_running_loop().call_later(delay, self._end, container_id, code)
 
     def _end(self, container_id: str, code: int) -> None:
         if (timer := self._timers.pop(container_id, None)) is not None:

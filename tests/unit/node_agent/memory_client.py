@@ -1,5 +1,7 @@
 """A client over a dictionary: enough API for the agent under virtual time. The real one serves the component tests."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any

@@ -46,7 +46,17 @@ class World:
     client: MemoryClient
     runtime: HollowRuntime
     agent: NodeAgent
-    task: asyncio.Task[None]
+    task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """In the test's own time: fixtures run in the real one."""
+        self.task = asyncio.create_task(self.agent.run())
+        await self.agent.ready.wait()
+
+    async def end(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
 
     async def until(self, what: Callable[[], Any], *, within: float = 60.0) -> Any:
         async with asyncio.timeout(within):
@@ -90,26 +100,24 @@ def started(client: MemoryClient, runtime: HollowRuntime) -> World:
         dialer=PlainDialer(),
         log=logging.getLogger("test"),
     )
-    return World(client, runtime, agent, asyncio.create_task(agent.run()))
+    return World(client, runtime, agent)
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     world = started(MemoryClient(), HollowRuntime(clock=LoopClock(EPOCH)))
-    await world.agent.ready.wait()
     yield world
-    world.task.cancel()
-    await asyncio.gather(world.task, return_exceptions=True)
+    await world.end()
 
 
 async def test_the_node_registers_and_renews_its_lease(world: World) -> None:
+    await world.begin()
     node = await world.client.get(Node, "n1")
     assert node.metadata.labels["kubernetes.io/hostname"] == "n1"
     assert node.status.allocatable["cpu"] == "2"
     await world.until(
         lambda: any(
-            c.type == "Ready" and c.status == "True"
-            for c in world.client.objects[(Node, "", "n1")].status.conditions
+            c.type == "Ready" and c.status == "True" for c in world.client.objects[(Node, "", "n1")].status.conditions
         )
     )
     first = (await world.client.get(Lease, "n1", "kube-node-lease")).spec.renew_time
@@ -118,6 +126,7 @@ async def test_the_node_registers_and_renews_its_lease(world: World) -> None:
 
 
 async def test_a_pod_runs_and_is_ready(world: World) -> None:
+    await world.begin()
     await world.client.create(pod())
     await world.until(world.ready)
     found = world.pod()
@@ -128,6 +137,7 @@ async def test_a_pod_runs_and_is_ready(world: World) -> None:
 
 
 async def test_a_job_like_pod_succeeds(world: World) -> None:
+    await world.begin()
     world.runtime.script(IMAGE, Behaviour(exit_after=3))
     await world.client.create(pod(restart_policy="Never"))
     await world.until(lambda: (p := world.pod()) and p.status.phase == "Succeeded")
@@ -139,6 +149,7 @@ async def test_a_job_like_pod_succeeds(world: World) -> None:
 
 
 async def test_a_crash_loop_backs_off(world: World, looptime: Any) -> None:
+    await world.begin()
     world.runtime.script(IMAGE, Behaviour(exit_after=1, exit_code=3))
     await world.client.create(pod())
     await world.until(lambda: world.waiting() == "CrashLoopBackOff")
@@ -150,6 +161,7 @@ async def test_a_crash_loop_backs_off(world: World, looptime: Any) -> None:
 
 
 async def test_an_absent_image_backs_off_and_recovers(world: World) -> None:
+    await world.begin()
     world.runtime.script(IMAGE, Behaviour(absent=True))
     await world.client.create(pod())
     await world.until(lambda: world.waiting() == "ErrImagePull")
@@ -159,6 +171,7 @@ async def test_an_absent_image_backs_off_and_recovers(world: World) -> None:
 
 
 async def test_a_missing_config_map_holds_the_container_until_it_comes(world: World) -> None:
+    await world.begin()
     source = EnvVarSource(config_map_key_ref=ConfigMapKeySelector(name="settings", key="colour"))
     await world.client.create(pod(wish(env=[EnvVar(name="COLOUR", value_from=source)])))
     await world.until(lambda: world.waiting() == "CreateContainerConfigError")
@@ -169,6 +182,7 @@ async def test_a_missing_config_map_holds_the_container_until_it_comes(world: Wo
 
 
 async def test_readiness_follows_its_probe(world: World, looptime: Any) -> None:
+    await world.begin()
     world.runtime.script(IMAGE, Behaviour(ready_after=20))
     probe = Probe(exec=ExecAction(command=["true"]), period_seconds=5)
     await world.client.create(pod(wish(readiness_probe=probe)))
@@ -177,14 +191,18 @@ async def test_readiness_follows_its_probe(world: World, looptime: Any) -> None:
 
 
 async def test_a_failed_liveness_probe_restarts(world: World) -> None:
+    await world.begin()
     world.runtime.script(IMAGE, Behaviour(live_for=10))
     probe = Probe(exec=ExecAction(command=["true"]), period_seconds=2, failure_threshold=2)
     await world.client.create(pod(wish(liveness_probe=probe)))
-    await world.until(lambda: (p := world.pod()) and p.status.container_statuses and p.status.container_statuses[0].restart_count)
+    await world.until(
+        lambda: (p := world.pod()) and p.status.container_statuses and p.status.container_statuses[0].restart_count
+    )
     await world.until(lambda: {"Unhealthy", "Killing"} <= world.reasons())
 
 
 async def test_a_deaf_container_is_killed_when_grace_ends(world: World, looptime: Any) -> None:
+    await world.begin()
     world.runtime.script(IMAGE, Behaviour(ignores_term=True))
     await world.client.create(pod())
     await world.until(world.ready)
@@ -197,6 +215,7 @@ async def test_a_deaf_container_is_killed_when_grace_ends(world: World, looptime
 
 
 async def test_pre_stop_shares_the_grace(world: World, looptime: Any) -> None:
+    await world.begin()
     hook = Lifecycle(pre_stop=LifecycleHandler(sleep=SleepAction(seconds=5)))
     await world.client.create(pod(wish(lifecycle=hook)))
     await world.until(world.ready)
@@ -207,6 +226,7 @@ async def test_pre_stop_shares_the_grace(world: World, looptime: Any) -> None:
 
 
 async def test_a_shorter_grace_hurries_a_termination(world: World, looptime: Any) -> None:
+    await world.begin()
     world.runtime.script(IMAGE, Behaviour(ignores_term=True))
     await world.client.create(pod())
     await world.until(world.ready)
@@ -219,6 +239,7 @@ async def test_a_shorter_grace_hurries_a_termination(world: World, looptime: Any
 
 
 async def test_a_pod_deleted_by_force_is_still_cleaned_up(world: World) -> None:
+    await world.begin()
     await world.client.create(pod())
     await world.until(world.ready)
     await world.client.delete(Pod, "web", "default")
@@ -227,6 +248,7 @@ async def test_a_pod_deleted_by_force_is_still_cleaned_up(world: World) -> None:
 
 
 async def test_a_deadline_fails_the_pod(world: World) -> None:
+    await world.begin()
     await world.client.create(pod(active_deadline_seconds=10))
     await world.until(lambda: (p := world.pod()) and p.status.phase == "Failed")
     found = world.pod()
@@ -235,33 +257,31 @@ async def test_a_deadline_fails_the_pod(world: World) -> None:
 
 
 async def test_a_restart_of_the_agent_harms_no_pod(world: World) -> None:
+    await world.begin()
     await world.client.create(pod())
     await world.until(world.ready)
     before = {c.id for c in await world.runtime.list()}
-    world.task.cancel()
-    await asyncio.gather(world.task, return_exceptions=True)
+    await world.end()
     again = started(world.client, world.runtime)
     try:
-        await again.agent.ready.wait()
+        await again.begin()
         await asyncio.sleep(30)
         assert {c.id for c in await again.runtime.list()} == before
         assert again.ready()
     finally:
-        again.task.cancel()
-        await asyncio.gather(again.task, return_exceptions=True)
+        await again.end()
 
 
 async def test_containers_of_a_pod_that_vanished_meanwhile_are_removed(world: World) -> None:
+    await world.begin()
     await world.client.create(pod())
     await world.until(world.ready)
-    world.task.cancel()
-    await asyncio.gather(world.task, return_exceptions=True)
+    await world.end()
     await world.client.delete(Pod, "web", "default")
     again = started(world.client, world.runtime)
     try:
-        await again.agent.ready.wait()
+        await again.begin()
         await asyncio.sleep(15)
         assert await again.runtime.list() == []
     finally:
-        again.task.cancel()
-        await asyncio.gather(again.task, return_exceptions=True)
+        await again.end()
