@@ -241,15 +241,15 @@ class Api:
                 made = metadata.generate_name[:LONGEST_PREFIX] + name_suffix(self._rng)
                 obj = replace(obj, metadata=replace(obj.metadata, name=made))
             ready = strategy.prepare_create(strategy.default(obj))
+            key = key_of(resource, namespace, ready.metadata.name)
+            if self.cache.get(key) is not None and not generated:
+                raise already_exists(resource, ready.metadata.name)
+            self._validate(resource, ready, None)
+            ctx.warnings.extend(strategy.warnings(ready))
+            if ctx.dry_run:
+                return Item(key, ready, 0)
+            strategy.claimed(ready, None)
             try:
-                self._validate(resource, ready, None)
-                ctx.warnings.extend(strategy.warnings(ready))
-                key = key_of(resource, namespace, ready.metadata.name)
-                if ctx.dry_run:
-                    strategy.released(ready)
-                    if self.cache.get(key) is not None:
-                        raise already_exists(resource, ready.metadata.name)
-                    return Item(key, ready, 0)
                 revision = await self._guard(self._store.create(key, codec.encode(ready)))
                 return Item.at(key, ready, revision)
             except KeyExists:
@@ -284,6 +284,7 @@ class Api:
             *metadata_faults(new, namespaced=resource.namespaced, rule=strategy.name_rule),
             *structural_faults(new),
             *strategy.validate(new),
+            *strategy.conflicts(new, old),
         ]
         if old is not None:
             faults += strategy.validate_update(new, old)
@@ -385,12 +386,18 @@ class Api:
                 ctx.warnings.extend(strategy.warnings(new))
             if ctx.dry_run:
                 return Item(key, new, held.revision)
+            strategy.claimed(new, old)
             try:
                 return await self._write(resource, key, new, held.revision)
             except RevisionConflict as error:
+                strategy.claimed(old, new)
                 await self.cache.reached(error.current)
             except KeyMissing:
+                strategy.released(new)
                 raise not_found(resource, name) from None
+            except BaseException:
+                strategy.claimed(old, new)
+                raise
         raise conflict(resource, name)
 
     async def _write(self, resource: Resource, key: str, new: Any, at: int) -> Item:

@@ -61,5 +61,12 @@ class Strategy:
         """Whether a change counts as a new generation: by default any change of spec."""
         return hasattr(new, "spec") and new.spec != old.spec
 
+    def conflicts(self, new: Any, old: Any | None) -> Iterator[FieldError]:
+        """What the object asks for that another one has."""
+        return iter(())
+
+    def claimed(self, new: Any, old: Any | None) -> None:
+        """The object is about to be written: what it has (instead of what `old` had) is taken."""
+
     def released(self, obj: Any) -> None:
         """The object is gone: give back what was allocated for it."""

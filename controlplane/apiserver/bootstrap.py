@@ -1,0 +1,63 @@
+"""What every cluster has from its first second: system namespaces, the `kubernetes` service, priority classes."""
+
+from __future__ import annotations
+
+from controlplane.apiserver.api import Api
+from controlplane.apiserver.context import RequestContext
+from kubeapi.errors import AlreadyExists
+from kubeapi.scheme import SCHEME
+from kubeapi.types import core_v1, discovery_v1, meta_v1, scheduling_v1
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+
+
+async def bootstrap(api: Api, *, address: str, port: int) -> None:
+    """Creates what is missing; safe at every start. `address` and `port` are the API server's own, as nodes reach it."""
+    for name in NAMESPACES:
+        await _ensure(api, core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name)))
+    for name, value in PRIORITIES.items():
+        await _ensure(api, scheduling_v1.PriorityClass(metadata=meta_v1.ObjectMeta(name=name), value=value))
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    await _ensure(
+        api,
+        core_v1.Service(
+            metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels),
+            spec=core_v1.ServiceSpec(ports=[core_v1.ServicePort(name="https", port=443, target_port=port)]),
+        ),
+    )
+    await _ensure(
+        api,
+        core_v1.Endpoints(
+            metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default"),
+            subsets=[
+                core_v1.EndpointSubset(
+                    addresses=[core_v1.EndpointAddress(ip=address)],
+                    ports=[core_v1.EndpointPort(name="https", port=port, protocol="TCP")],
+                )
+            ],
+        ),
+    )
+    await _ensure(
+        api,
+        discovery_v1.EndpointSlice(
+            metadata=meta_v1.ObjectMeta(
+                name="kubernetes", namespace="default", labels={"kubernetes.io/service-name": "kubernetes"}
+            ),
+            address_type="IPv4",
+            endpoints=[
+                discovery_v1.Endpoint(addresses=[address], conditions=discovery_v1.EndpointConditions(ready=True))
+            ],
+            ports=[discovery_v1.EndpointPort(name="https", port=port, protocol="TCP")],
+        ),
+    )
+
+
+async def _ensure(api: Api, obj: object) -> None:
+    resource = SCHEME.resource_of(obj)
+    namespace = obj.metadata.namespace  # type: ignore[attr-defined]
+    try:
+        await api.create(RequestContext(), resource, namespace, obj)
+    except AlreadyExists:
+        return
+    await api.cache.fresh()

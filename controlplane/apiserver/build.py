@@ -1,0 +1,54 @@
+"""Puts the API core together around a store; the doors, and a cluster in a test, start from here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+from controlplane.apiserver.api import Api
+from controlplane.apiserver.bootstrap import bootstrap
+from controlplane.apiserver.cache import WatchCache
+from controlplane.apiserver.registry import Registry
+from controlplane.apiserver.strategies.all import all_strategies
+from controlplane.apiserver.strategies.service import Allocator
+from controlplane.apiserver.strategies.storage import DEFAULT_CLASS
+from controlplane.storage.interface import Store
+from kubeapi.clock import Clock
+
+SERVICE_CIDR = "10.96.0.0/16"
+
+
+@asynccontextmanager
+async def api_core(
+    *,
+    store: Store,
+    clock: Clock,
+    rng: Random,
+    service_cidr: str = SERVICE_CIDR,
+    address: str = "127.0.0.1",
+    port: int = 6443,
+) -> AsyncIterator[Api]:
+    """An Api whose cache is warm, whose allocations are known and whose namespaces exist; stops with the block."""
+    allocator = Allocator(cidr=service_cidr, rng=rng)
+    cache: WatchCache
+
+    def default_class() -> str:
+        items = cache.collection("/registry/storage.k8s.io/storageclasses/").items.values()
+        names = [i.object.metadata.name for i in items if i.object.metadata.annotations.get(DEFAULT_CLASS) == "true"]
+        return min(names, default="")
+
+    registry = Registry(all_strategies(allocator=allocator, default_class=default_class))
+    cache = WatchCache(store=store, decode=registry.decode, rng=rng)
+    feeder = asyncio.create_task(cache.run(), name="watch-cache")
+    try:
+        await cache.synced.wait()
+        for item in cache.collection("/registry/core/services/").items.values():
+            allocator.claim(item.object)
+        api = Api(store=store, cache=cache, registry=registry, clock=clock, rng=rng)
+        await bootstrap(api, address=address, port=port)
+        yield api
+    finally:
+        feeder.cancel()
+        await asyncio.wait([feeder])

@@ -1,0 +1,56 @@
+"""Which strategy serves which resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from controlplane.apiserver.strategies.pod import PodStrategy
+from controlplane.apiserver.strategies.reviews import ReviewStrategy
+from controlplane.apiserver.strategies.service import Allocator, ServiceStrategy
+from controlplane.apiserver.strategies.simple import (
+    AsGivenStrategy,
+    ConfigMapStrategy,
+    EventStrategy,
+    NamespaceStrategy,
+    NodeStrategy,
+    RbacStrategy,
+    SecretStrategy,
+)
+from controlplane.apiserver.strategies.storage import (
+    PersistentVolumeClaimStrategy,
+    PersistentVolumeStrategy,
+    StorageClassStrategy,
+)
+from controlplane.apiserver.strategies.workload import DeploymentStrategy, ReplicaSetStrategy, WorkloadStrategy
+from controlplane.apiserver.strategy import Strategy
+
+
+def all_strategies(*, allocator: Allocator, default_class: Callable[[], str]) -> dict[str, Strategy]:
+    review, rbac, plain = ReviewStrategy(), RbacStrategy(), AsGivenStrategy()
+    return {
+        "pods": PodStrategy(),
+        "services": ServiceStrategy(allocator),
+        "namespaces": NamespaceStrategy(),
+        "nodes": NodeStrategy(),
+        "configmaps": ConfigMapStrategy(),
+        "secrets": SecretStrategy(),
+        "events": EventStrategy(),
+        "endpoints": plain,
+        "persistentvolumes": PersistentVolumeStrategy(),
+        "persistentvolumeclaims": PersistentVolumeClaimStrategy(default_class),
+        "storageclasses.storage.k8s.io": StorageClassStrategy(),
+        "deployments.apps": DeploymentStrategy(),
+        "replicasets.apps": ReplicaSetStrategy(),
+        "statefulsets.apps": WorkloadStrategy(),
+        "daemonsets.apps": WorkloadStrategy(),
+        "clusterroles.rbac.authorization.k8s.io": rbac,
+        "clusterrolebindings.rbac.authorization.k8s.io": rbac,
+        "roles.rbac.authorization.k8s.io": rbac,
+        "rolebindings.rbac.authorization.k8s.io": rbac,
+        "tokenreviews.authentication.k8s.io": review,
+        "selfsubjectreviews.authentication.k8s.io": review,
+        "subjectaccessreviews.authorization.k8s.io": review,
+        "selfsubjectaccessreviews.authorization.k8s.io": review,
+        "localsubjectaccessreviews.authorization.k8s.io": review,
+        "selfsubjectrulesreviews.authorization.k8s.io": review,
+    }

@@ -1,0 +1,120 @@
+"""Pods: created Pending, changed in little, deleted with grace by their node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from controlplane.apiserver.strategies.pod_defaults import default_pod_spec
+from controlplane.apiserver.strategies.pod_validation import pod_spec_faults
+from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
+from controlplane.apiserver.validation import forbidden
+from kubeapi.errors import FieldError
+from kubeapi.meta import replace
+from kubeapi.quantity import parse
+from kubeapi.types import core_v1
+
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+EVICT_AFTER = 300
+"""Seconds a pod stays on a lost node by default."""
+
+
+class PodStrategy(Strategy):
+    fields: ClassVar = {
+        **METADATA_FIELDS,
+        "spec.nodeName": lambda o: o.spec.node_name,
+        "spec.restartPolicy": lambda o: o.spec.restart_policy,
+        "spec.schedulerName": lambda o: o.spec.scheduler_name,
+        "spec.serviceAccountName": lambda o: o.spec.service_account_name,
+        "spec.hostNetwork": lambda o: str(o.spec.host_network).lower(),
+        "status.phase": lambda o: o.status.phase,
+        "status.podIP": lambda o: o.status.pod_ip,
+        "status.nominatedNodeName": lambda o: o.status.nominated_node_name,
+    }
+
+    def default(self, obj: core_v1.Pod) -> core_v1.Pod:
+        return replace(obj, spec=default_pod_spec(obj.spec))
+
+    def prepare_create(self, obj: core_v1.Pod) -> core_v1.Pod:
+        """Admission: a service account, tolerations for a lost node, priority 0."""
+        spec = obj.spec
+        account = spec.service_account_name or "default"
+        spec = replace(
+            spec,
+            service_account_name=account,
+            service_account=account,
+            tolerations=with_default_tolerations(spec.tolerations),
+            priority=spec.priority if spec.priority is not None else 0,
+            preemption_policy=spec.preemption_policy or "PreemptLowerPriority",
+        )
+        return replace(obj, spec=spec, status=core_v1.PodStatus(phase="Pending", qos_class=qos_class(spec)))
+
+    def validate(self, obj: core_v1.Pod) -> Iterator[FieldError]:
+        yield from pod_spec_faults(obj.spec, "spec")
+
+    def validate_update(self, new: core_v1.Pod, old: core_v1.Pod) -> Iterator[FieldError]:
+        """Only images, the deadline, the grace and more tolerations may change."""
+
+        def neutral(spec: core_v1.PodSpec) -> core_v1.PodSpec:
+            return replace(
+                spec,
+                containers=[replace(c, image="") for c in spec.containers],
+                init_containers=[replace(c, image="") for c in spec.init_containers],
+                active_deadline_seconds=None,
+                termination_grace_period_seconds=None,
+                tolerations=[],
+                scheduling_gates=[],
+            )
+
+        if neutral(new.spec) != neutral(old.spec):
+            yield forbidden(
+                "spec",
+                "pod updates may not change fields other than `spec.containers[*].image`, "
+                "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to "
+                "existing tolerations), `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
+                "previously negative)",
+            )
+        if any(t not in new.spec.tolerations for t in old.spec.tolerations):
+            yield forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
+
+    def grace_seconds(self, obj: core_v1.Pod, asked: int | None) -> int:
+        """Unscheduled and finished pods have no node that must let go of them."""
+        if not obj.spec.node_name or obj.status.phase in ("Succeeded", "Failed"):
+            return 0
+        if asked is not None:
+            return max(0, asked)
+        grace = obj.spec.termination_grace_period_seconds
+        return 30 if grace is None else max(1, grace) if grace else 0
+
+
+def with_default_tolerations(tolerations: list[core_v1.Toleration]) -> list[core_v1.Toleration]:
+    added = [
+        core_v1.Toleration(key=key, operator="Exists", effect="NoExecute", toleration_seconds=EVICT_AFTER)
+        for key in (NOT_READY, UNREACHABLE)
+        if not any(
+            (t.key == key or (not t.key and t.operator == "Exists")) and t.effect in ("", "NoExecute")
+            for t in tolerations
+        )
+    ]
+    return [*tolerations, *added]
+
+
+def qos_class(spec: core_v1.PodSpec) -> str:
+    """Guaranteed, Burstable or BestEffort, from CPU and memory alone."""
+    containers = [*spec.init_containers, *spec.containers]
+    names = ("cpu", "memory")
+
+    def amounts(of: dict[str, str | int | float]) -> dict[str, str | int | float]:
+        return {n: of[n] for n in names if n in of and parse(of[n]) > 0}
+
+    if not any(amounts(c.resources.requests) or amounts(c.resources.limits) for c in containers):
+        return "BestEffort"
+    guaranteed = all(
+        len(amounts(c.resources.limits)) == len(names)
+        and all(
+            parse(c.resources.requests.get(n, c.resources.limits[n])) == parse(c.resources.limits[n]) for n in names
+        )
+        for c in containers
+    )
+    return "Guaranteed" if guaranteed else "Burstable"

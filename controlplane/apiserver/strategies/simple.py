@@ -1,0 +1,141 @@
+"""Kinds with little behaviour of their own: namespaces, nodes, configuration, events, leases, accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
+from controlplane.apiserver.validation import CONFIG_KEY, forbidden, immutable, invalid, required
+from kubeapi.errors import FieldError
+from kubeapi.meta import replace
+from kubeapi.types import core_v1
+
+CONFIG_MOST = 1024 * 1024
+"""Bytes that a ConfigMap or a Secret may hold."""
+
+
+class NamespaceStrategy(Strategy):
+    name_rule = "label"
+    fields: ClassVar = {**METADATA_FIELDS, "status.phase": lambda o: o.status.phase}
+
+    def default(self, obj: core_v1.Namespace) -> core_v1.Namespace:
+        labels = {**obj.metadata.labels, "kubernetes.io/metadata.name": obj.metadata.name}
+        return replace(obj, metadata=replace(obj.metadata, labels=labels))
+
+    def prepare_create(self, obj: core_v1.Namespace) -> core_v1.Namespace:
+        finalizers = obj.spec.finalizers or ["kubernetes"]
+        return replace(
+            obj, spec=replace(obj.spec, finalizers=finalizers), status=core_v1.NamespaceStatus(phase="Active")
+        )
+
+    def prepare_update(self, new: core_v1.Namespace, old: core_v1.Namespace) -> core_v1.Namespace:
+        return replace(new, spec=old.spec, status=old.status)
+
+
+class NodeStrategy(Strategy):
+    fields: ClassVar = {**METADATA_FIELDS, "spec.unschedulable": lambda o: str(o.spec.unschedulable).lower()}
+
+    def prepare_create(self, obj: core_v1.Node) -> core_v1.Node:
+        return obj  # a node agent registers its node with its status
+
+    def validate_update(self, new: core_v1.Node, old: core_v1.Node) -> Iterator[FieldError]:
+        if old.spec.pod_cidr and new.spec.pod_cidr != old.spec.pod_cidr:
+            yield forbidden("spec.podCIDR", "node updates may not change podCIDR except from empty to valid")
+
+
+class ConfigMapStrategy(Strategy):
+    def validate(self, obj: core_v1.ConfigMap) -> Iterator[FieldError]:
+        yield from _keys(obj)
+        for key in obj.data:
+            if key in obj.binary_data:
+                yield invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
+
+    def validate_update(self, new: core_v1.ConfigMap, old: core_v1.ConfigMap) -> Iterator[FieldError]:
+        if old.immutable:
+            if not new.immutable:
+                yield forbidden("immutable", "field is immutable when `immutable` is set")
+            if new.data != old.data or new.binary_data != old.binary_data:
+                yield forbidden("data", "field is immutable when `immutable` is set")
+
+
+class SecretStrategy(Strategy):
+    fields: ClassVar = {**METADATA_FIELDS, "type": lambda o: o.type}
+
+    def default(self, obj: core_v1.Secret) -> core_v1.Secret:
+        """stringData is written, never read: it goes into data."""
+        data = {**obj.data, **{k: v.encode() for k, v in obj.string_data.items()}}
+        return replace(obj, type=obj.type or "Opaque", data=data, string_data={})
+
+    def validate(self, obj: core_v1.Secret) -> Iterator[FieldError]:
+        yield from _keys(obj)
+        for kind, keys in (
+            ("kubernetes.io/tls", ("tls.crt", "tls.key")),
+            ("kubernetes.io/dockerconfigjson", (".dockerconfigjson",)),
+            ("kubernetes.io/ssh-auth", ("ssh-privatekey",)),
+        ):
+            if obj.type == kind:
+                for key in keys:
+                    if key not in obj.data:
+                        yield required(f"data[{key}]")
+
+    def validate_update(self, new: core_v1.Secret, old: core_v1.Secret) -> Iterator[FieldError]:
+        yield from immutable("type", new.type, old.type)
+        if old.immutable:
+            if not new.immutable:
+                yield forbidden("immutable", "field is immutable when `immutable` is set")
+            if new.data != old.data:
+                yield forbidden("data", "field is immutable when `immutable` is set")
+
+
+def _keys(obj: Any) -> Iterator[FieldError]:
+    size = 0
+    for field in ("data", "binary_data"):
+        for key, value in getattr(obj, field, {}).items():
+            size += len(value)
+            if len(key) > 253 or key in (".", "..") or not CONFIG_KEY.fullmatch(key):
+                yield invalid(
+                    f"data[{key}]",
+                    key,
+                    "a valid config key must consist of alphanumeric characters, '-', '_' or '.', at most 253 of them",
+                )
+    if size > CONFIG_MOST:
+        yield FieldError("data", f"Too long: may not be more than {CONFIG_MOST} bytes", reason="FieldValueTooLong")
+
+
+class EventStrategy(Strategy):
+    fields: ClassVar = {
+        **METADATA_FIELDS,
+        "involvedObject.kind": lambda o: o.involved_object.kind,
+        "involvedObject.namespace": lambda o: o.involved_object.namespace,
+        "involvedObject.name": lambda o: o.involved_object.name,
+        "involvedObject.uid": lambda o: o.involved_object.uid,
+        "involvedObject.apiVersion": lambda o: o.involved_object.api_version,
+        "involvedObject.resourceVersion": lambda o: o.involved_object.resource_version,
+        "involvedObject.fieldPath": lambda o: o.involved_object.field_path,
+        "reason": lambda o: o.reason,
+        "reportingComponent": lambda o: o.reporting_component,
+        "source": lambda o: o.source.component or o.reporting_component,
+        "type": lambda o: o.type,
+    }
+
+    def validate(self, obj: core_v1.Event) -> Iterator[FieldError]:
+        expected = obj.involved_object.namespace or "default"
+        if obj.metadata.namespace != expected and obj.involved_object.namespace:
+            yield invalid("involvedObject.namespace", obj.involved_object.namespace, "does not match event.namespace")
+
+
+class RbacStrategy(Strategy):
+    """RBAC objects: names may hold colons."""
+
+    name_rule = "path"
+
+
+class AsGivenStrategy(Strategy):
+    """Kinds without a status that others write: stored as given."""
+
+    def prepare_create(self, obj: Any) -> Any:
+        return obj
+
+    def prepare_update(self, new: Any, old: Any) -> Any:
+        return new
