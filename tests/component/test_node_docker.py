@@ -1,0 +1,165 @@
+"""The agent on a real Docker engine: volumes, environment, probes, restart, termination, logs. No pod network."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kubeapi.clock import SystemClock
+from kubeapi.types.core_v1 import (
+    ConfigMap,
+    ConfigMapVolumeSource,
+    EmptyDirVolumeSource,
+    EnvVar,
+    EnvVarSource,
+    ExecAction,
+    ObjectFieldSelector,
+    Pod,
+    Probe,
+    Volume,
+    VolumeMount,
+)
+from kubeapi.types.meta_v1 import ObjectMeta
+from node_agent.agent import NodeAgent
+from node_agent.dialing import NamespaceDialer
+from node_agent.node_object import Machine
+from node_agent.parts import HostlessNetwork
+from node_agent.runtimes.docker import DockerRuntime
+from sampan.node import NodeConfig, build
+from tests.unit.node_agent.memory_client import MemoryClient
+from tests.unit.node_agent.pods import pod, wish
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(60)]
+
+
+@dataclass
+class World:
+    client: MemoryClient
+    runtime: DockerRuntime
+    agent: NodeAgent
+    data: Path
+
+    def pod(self) -> Pod | None:
+        return self.client.objects.get((Pod, "default", "web"))
+
+    async def until(self, what: Callable[[], Any], *, within: float = 20.0) -> Any:
+        async with asyncio.timeout(within):
+            while not (found := what()):
+                await asyncio.sleep(0.05)
+        return found
+
+    async def logs(self) -> bytes:
+        mine = max((c for c in await self.runtime.list() if c.name == "c"), key=lambda c: c.attempt)
+        return b"".join([data async for data in self.runtime.logs(mine.id)])
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    client = MemoryClient()
+    runtime = DockerRuntime(node_name=f"component-{uuid.uuid4().hex[:8]}")
+    await runtime.prepare()
+    dialer = NamespaceDialer()
+    agent = build(
+        NodeConfig(name="n1", ip="127.0.0.1", data=tmp_path, pod_cidr="10.244.1.0/24"),
+        client,
+        runtime,
+        machine=Machine(cpus=2, memory=4 << 30, disk=10 << 30),
+        clock=SystemClock(),
+        rng=Random(1),
+        dialer=dialer,
+        network=HostlessNetwork("10.244.1.0/24"),
+        log=logging.getLogger("test"),
+    )
+    task = asyncio.create_task(agent.run())
+    await agent.ready.wait()
+    yield World(client, runtime, agent, tmp_path)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for container in await runtime.list():
+        await runtime.remove(container.id)
+    await runtime.close()
+    dialer.close()
+
+
+def ready(world: World) -> bool:
+    found = world.pod()
+    return found is not None and any(c.type == "Ready" and c.status == "True" for c in found.status.conditions)
+
+
+async def test_files_environment_and_names_reach_the_container(world: World) -> None:
+    await world.client.create(
+        ConfigMap(metadata=ObjectMeta(name="settings", namespace="default"), data={"colour": "red"})
+    )
+    script = 'cat /settings/colour; echo " $NAME $GREETING"; hostname; grep search /etc/resolv.conf; touch /scratch/x'
+    thing = pod(
+        wish(
+            command=["/bin/sh", "-c", script],
+            env=[
+                EnvVar(
+                    name="NAME", value_from=EnvVarSource(field_ref=ObjectFieldSelector(field_path="metadata.name"))
+                ),
+                EnvVar(name="GREETING", value="hello-$(NAME)"),
+            ],
+            volume_mounts=[
+                VolumeMount(name="settings", mount_path="/settings"),
+                VolumeMount(name="scratch", mount_path="/scratch"),
+            ],
+        ),
+        volumes=[
+            Volume(name="settings", config_map=ConfigMapVolumeSource(name="settings")),
+            Volume(name="scratch", empty_dir=EmptyDirVolumeSource()),
+        ],
+        restart_policy="Never",
+    )
+    await world.client.create(thing)
+    await world.until(lambda: (p := world.pod()) and p.status.phase == "Succeeded")
+    lines = (await world.logs()).decode().splitlines()
+    assert lines[0] == "red web hello-web"
+    assert lines[1] == "web"
+    assert lines[2].startswith("search default.svc.cluster.local svc.cluster.local cluster.local")
+    assert (world.data / "pods" / "u1" / "volumes" / "scratch" / "x").exists()
+
+
+async def test_an_exec_probe_makes_the_pod_ready_and_deletion_cleans_up(world: World) -> None:
+    probe = Probe(exec=ExecAction(command=["test", "-e", "/tmp/ready"]), period_seconds=1)
+    script = "touch /tmp/ready; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    await world.client.create(pod(wish(command=["/bin/sh", "-c", script], readiness_probe=probe)))
+    await world.until(lambda: ready(world))
+    found = world.pod()
+    assert found is not None
+    meta = replace(found.metadata, deletion_timestamp=SystemClock().now(), deletion_grace_period_seconds=30)
+    await world.client.update(replace(found, metadata=meta))
+    await world.until(lambda: world.pod() is None and not world.agent.workers)
+    assert await world.runtime.list() == []
+    assert not (world.data / "pods" / "u1").exists()
+
+
+async def test_a_crash_leaves_its_last_words_and_restarts(world: World) -> None:
+    script = "echo out of luck > /dev/termination-log; exit 3"
+    await world.client.create(pod(wish(command=["/bin/sh", "-c", script])))
+
+    def last() -> Any:
+        found = world.pod()
+        statuses = found.status.container_statuses if found else []
+        return statuses and statuses[0].restart_count >= 1 and statuses[0].last_state.terminated
+
+    ended = await world.until(last)
+    assert (ended.exit_code, ended.reason, ended.message) == (3, "Error", "out of luck\n")
+
+
+async def test_a_missing_command_is_told(world: World) -> None:
+    await world.client.create(pod(wish(command=["/no/such"])))
+
+    def told() -> Any:
+        found = world.pod()
+        statuses = found.status.container_statuses if found else []
+        return statuses and statuses[0].state.waiting and statuses[0].state.waiting.reason == "RunContainerError"
+
+    await world.until(told)
