@@ -110,9 +110,7 @@ class EventRecorder:
         self._told: _Memory[tuple[Event, float]] = _Memory(limits.remembered)
         """Events as they stand on the server (no resourceVersion), and when they last happened."""
 
-    def event(
-        self, about: KubeObject | ObjectReference, severity: Severity, reason: str, message: str
-    ) -> None:
+    def event(self, about: KubeObject | ObjectReference, severity: Severity, reason: str, message: str) -> None:
         """Returns at once. `about` is the object, or a reference to it."""
         ref = about if isinstance(about, ObjectReference) else reference(about)
         now = self._clock.monotonic()

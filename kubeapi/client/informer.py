@@ -128,9 +128,7 @@ class Informer(Generic[O]):
         found: list[O] = []
         revision, next_ = 0, ""
         while True:
-            page = await self._client.list(
-                self.type, self._namespace, limit=self._chunk, next=next_, **self._selectors
-            )
+            page = await self._client.list(self.type, self._namespace, limit=self._chunk, next=next_, **self._selectors)
             found += page.items
             revision = revision or page.resource_version
             next_ = page.next
@@ -154,9 +152,7 @@ class Informer(Generic[O]):
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        stream = self._client.watch(
-            self.type, self._namespace, resource_version=self.revision, **self._selectors
-        )
+        stream = self._client.watch(self.type, self._namespace, resource_version=self.revision, **self._selectors)
         try:
             async for batch in stream:
                 self._apply(batch)

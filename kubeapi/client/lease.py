@@ -156,9 +156,7 @@ class LeaderElector:
                 return False
             await self._renew()
         except NotFound:
-            fresh = Lease(
-                metadata=ObjectMeta(name=self.name, namespace=self._namespace), spec=self._claim(LeaseSpec())
-            )
+            fresh = Lease(metadata=ObjectMeta(name=self.name, namespace=self._namespace), spec=self._claim(LeaseSpec()))
             try:
                 self._observe(await self._client.create(fresh))
             except AlreadyExists:

@@ -1,0 +1,102 @@
+"""Where the cluster is, and who we are: read from a kubeconfig file, as kubectl does.
+
+The gRPC door's address is in an extension of the cluster entry, which other clients pass over:
+
+    extensions: [{name: sampan.dev/grpc, extension: {address: "127.0.0.1:6444"}}]
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubeapi import codec
+
+GRPC_EXTENSION = "sampan.dev/grpc"
+DEFAULT = "~/.kube/config"
+
+
+class KubeconfigError(ValueError):
+    """The file cannot be used; the text says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kubeconfig:
+    server: str
+    """https://host:port; empty when the cluster has only a gRPC door."""
+    grpc: str
+    """host:port; empty when the cluster has no gRPC door."""
+    ca: bytes | None
+    cert: bytes | None
+    key: bytes | None
+    token: str
+    namespace: str
+    """The context's, else "default"."""
+
+
+def load(path: str = "", *, context: str = "") -> Kubeconfig:
+    """`path` as in $KUBECONFIG: of several names, split by ":", the first that exists. Empty: ~/.kube/config.
+
+    Raises KubeconfigError; FileNotFoundError when there is no such file.
+    """
+    candidates = [Path(part).expanduser() for part in (path or DEFAULT).split(":") if part]
+    file = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if file is None:
+        raise FileNotFoundError(f"there is no kubeconfig file {' or '.join(map(str, candidates))}")
+    return parse(file.read_text(), context=context, base=file.parent, name=str(file))
+
+
+def parse(text: str, *, context: str = "", base: Path = Path(), name: str = "kubeconfig") -> Kubeconfig:
+    """Relative file names in it are relative to `base`."""
+    documents = codec.load_yaml(text)
+    if not documents:
+        raise KubeconfigError(f"{name} is empty")
+    config = documents[0]
+    chosen = context or config.get("current-context") or ""
+    if not chosen:
+        raise KubeconfigError(f"{name}: no context is chosen: set current-context, or name one")
+    entry = _named(config, "contexts", "context", chosen, name)
+    cluster = _named(config, "clusters", "cluster", entry.get("cluster", ""), name)
+    user = _named(config, "users", "user", entry["user"], name) if entry.get("user") else {}
+    token = user.get("token") or ""
+    if not token and user.get("tokenFile"):
+        token = (base / user["tokenFile"]).read_text().strip()
+    return Kubeconfig(
+        server=cluster.get("server", ""),
+        grpc=_grpc_address(cluster),
+        ca=_bytes(cluster, "certificate-authority", base, name),
+        cert=_bytes(user, "client-certificate", base, name),
+        key=_bytes(user, "client-key", base, name),
+        token=token,
+        namespace=entry.get("namespace") or "default",
+    )
+
+
+def _named(config: dict[str, Any], plural: str, singular: str, wanted: str, file: str) -> dict[str, Any]:
+    for entry in config.get(plural) or []:
+        if entry.get("name") == wanted:
+            return dict(entry.get(singular) or {})
+    raise KubeconfigError(f'{file}: {plural} has no "{wanted}"')
+
+
+def _grpc_address(cluster: dict[str, Any]) -> str:
+    for entry in cluster.get("extensions") or []:
+        if entry.get("name") == GRPC_EXTENSION:
+            found = entry.get("extension") or {}
+            return str(found.get("address") or found.get("server") or "")
+    return ""
+
+
+def _bytes(entry: dict[str, Any], field: str, base: Path, file: str) -> bytes | None:
+    """The content of `field`-data, or of the file that `field` names."""
+    if data := entry.get(f"{field}-data"):
+        try:
+            return base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise KubeconfigError(f"{file}: {field}-data is not base64: {error}") from error
+    if path := entry.get(field):
+        return (base / str(path)).read_bytes()
+    return None
