@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv setup test lint format generate
+.PHONY: help venv setup test lint format generate demo
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -35,3 +35,6 @@ format: venv
 
 test: setup      ## all tests; those of real parts need root
 	$(BIN)/pytest -n 4 --dist loadfile
+
+demo: setup      ## a cluster of three nodes, every promise checked aloud, nothing left behind
+	$(BIN)/python -m sampan demo
