@@ -61,7 +61,8 @@ class Pki:
             *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
             *(x509.DNSName(item) for item in names),
         ]
-        self._leaf(Identity(name, name), [ExtendedKeyUsageOID.SERVER_AUTH], alternatives)
+        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        self._leaf(Identity(name, f"system:{name}", ("system:masters",)), both, alternatives)
 
     def client(self, identity: Identity, *, addresses: Sequence[str] = ()) -> None:
         """With addresses it serves too: a node answers the API server with the certificate it asks with."""
@@ -95,7 +96,7 @@ class Pki:
         cluster = {
             "server": server,
             "certificate-authority-data": encoded(self.certificate("ca")),
-            "extensions": [{"name": "sampan.dev/grpc", "extension": {"server": grpc}}],
+            "extensions": [{"name": "sampan.dev/grpc", "extension": {"address": grpc}}],
         }
         user = {
             "client-certificate-data": encoded(self.certificate(identity.file)),
