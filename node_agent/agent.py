@@ -157,9 +157,9 @@ class NodeAgent:
     # pods
 
     def _pod_changed(self, tasks: asyncio.TaskGroup, parts: Parts, old: Pod | None, new: Pod | None) -> None:
-        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
-            if (worker := self.workers.get(old.metadata.uid)) is not None:
-                worker.removed()
+        replaced = old is not None and (new is None or new.metadata.uid != old.metadata.uid)
+        if replaced and old is not None and (worker := self.workers.get(old.metadata.uid)) is not None:
+            worker.removed()
         if new is None:
             return
         uid = new.metadata.uid

@@ -39,7 +39,7 @@ def hosts(pod: Pod, *, pod_ip: str, domain: str) -> str:
     if pod_ip:
         full = f"{name}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{domain}\t" if pod.spec.subdomain else ""
         lines.append(f"{pod_ip}\t{full}{name}")
-    lines += [f"{alias.ip}\t{' '.join(alias.hostnames)}" for alias in pod.spec.host_aliases]
+    lines += ["\t".join([alias.ip, *alias.hostnames]) for alias in pod.spec.host_aliases]
     return "\n".join(lines) + "\n"
 
 

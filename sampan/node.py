@@ -5,7 +5,6 @@ Reads flags, certificates and the machine; builds the runtime, the network, the 
 
 import argparse
 import asyncio
-import base64
 import logging
 import os
 import signal
@@ -16,11 +15,11 @@ from pathlib import Path
 from random import Random
 
 from kubeapi.client.events import EventRecorder
+from kubeapi.client.grpc_client import connect
 from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
+from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
-from kubeapi.codec import load_yaml
-from kubeapi.pki import GRPC_EXTENSION
 from kubeapi.types.core_v1 import Service
 from node_agent.agent import AgentTimes, NodeAgent
 from node_agent.checks import Checker, HollowChecker, RealChecker
@@ -202,33 +201,6 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
         await runtime.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a kubeconfig says: where the gRPC door is, and who we are."""
-
-    address: str
-    tls: Tls
-
-
-def access_from(path: Path) -> Access:
-    """Raises OSError, KeyError or ValueError when the file is not one of ours."""
-    config = load_yaml(path.read_text())[0]
-    context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
-    cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
-    user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
-    door = next((e["extension"]["address"] for e in cluster.get("extensions", ()) if e["name"] == GRPC_EXTENSION), "")
-    if not door:
-        raise ValueError(f"{path} does not name the API server's gRPC address")
-    return Access(
-        door,
-        Tls(
-            certificate=base64.b64decode(user["client-certificate-data"]),
-            key=base64.b64decode(user["client-key-data"]),
-            ca=base64.b64decode(cluster["certificate-authority-data"]),
-        ),
-    )
-
-
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("node", help=HELP)
     _add_flags(parser)
@@ -267,7 +239,9 @@ def run_from(args: argparse.Namespace) -> int:
 
 
 async def _main(args: argparse.Namespace) -> int:
-    access = await asyncio.to_thread(access_from, Path(args.kubeconfig))
+    access = await asyncio.to_thread(load, args.kubeconfig)
+    if not access.grpc or access.cert is None or access.key is None or access.ca is None:
+        raise SystemExit(f"sampan node: {args.kubeconfig} must name a gRPC address, an authority and a certificate")
     config = NodeConfig(
         name=args.name,
         ip=args.address,
@@ -284,13 +258,16 @@ async def _main(args: argparse.Namespace) -> int:
         pods=args.max_pods,
         memory=args.memory,
         cpus=args.cpus,
-        tls=access.tls,
+        tls=Tls(certificate=access.cert, key=access.key, ca=access.ca),
         labels=dict(label.partition("=")[::2] for label in args.label),
     )
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with connected(access) as client, asyncio.TaskGroup() as tasks:
+    async with (
+        connect(access.grpc, ca=access.ca, cert=access.cert, key=access.key) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
         node = tasks.create_task(run(config, client), name="node")
         await stop.wait()
         node.cancel()

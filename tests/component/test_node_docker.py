@@ -102,9 +102,7 @@ async def test_files_environment_and_names_reach_the_container(world: World) -> 
         wish(
             command=["/bin/sh", "-c", script],
             env=[
-                EnvVar(
-                    name="NAME", value_from=EnvVarSource(field_ref=ObjectFieldSelector(field_path="metadata.name"))
-                ),
+                EnvVar(name="NAME", value_from=EnvVarSource(field_ref=ObjectFieldSelector(field_path="metadata.name"))),
                 EnvVar(name="GREETING", value="hello-$(NAME)"),
             ],
             volume_mounts=[

@@ -210,7 +210,7 @@ async def test_exec_in_an_ended_container_is_an_error(world: World) -> None:
 
 
 async def test_changes_name_the_pod(world: World) -> None:
-    sandbox, container = await running(world, script="trap 'exit 0' TERM; while :; do sleep 0.1; done")
+    sandbox, _ = await running(world, script="trap 'exit 0' TERM; while :; do sleep 0.1; done")
     seen = asyncio.Event()
 
     async def listen() -> None:

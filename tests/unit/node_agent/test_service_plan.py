@@ -1,0 +1,80 @@
+"""Services and slices to rules and names."""
+
+from kubeapi.types.core_v1 import Service, ServicePort, ServiceSpec
+from kubeapi.types.discovery_v1 import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from kubeapi.types.meta_v1 import ObjectMeta
+from node_agent.environment import expand, service_variables
+from node_agent.service_plan import SERVICE_NAME, dns_records, service_ports
+
+
+def service(name: str = "web", ip: str = "10.96.0.5", **spec: object) -> Service:
+    known: dict[str, object] = {"cluster_ip": ip, "cluster_ips": [ip], "ports": [ServicePort(name="http", port=80)]}
+    return Service(
+        metadata=ObjectMeta(name=name, namespace="default"),
+        spec=ServiceSpec(**{**known, **spec}),  # type: ignore[arg-type]
+    )
+
+
+def endpoint(ip: str, *, node: str = "n1", host: str | None = None, **conditions: bool) -> Endpoint:
+    return Endpoint(
+        addresses=[ip], node_name=node, hostname=host, conditions=EndpointConditions(**{"ready": True, **conditions})
+    )
+
+
+def piece(*endpoints: Endpoint, service: str = "web") -> EndpointSlice:
+    return EndpointSlice(
+        metadata=ObjectMeta(name=f"{service}-x", namespace="default", labels={SERVICE_NAME: service}),
+        address_type="IPv4",
+        endpoints=list(endpoints),
+        ports=[EndpointPort(name="http", port=8080, protocol="TCP")],
+    )
+
+
+def test_ready_endpoints_stand_behind_a_port() -> None:
+    (found,) = service_ports([service()], [piece(endpoint("10.0.0.2"), endpoint("10.0.0.3", ready=False))], node="n1")
+    assert (found.service, found.protocol, found.cluster_ips, found.port) == (
+        "default/web:http", "tcp", ["10.96.0.5"], 80,
+    )  # fmt: skip
+    assert found.endpoints == [("10.0.0.2", 8080)]
+
+
+def test_terminating_endpoints_serve_when_no_other_does() -> None:
+    leaving = endpoint("10.0.0.3", ready=False, serving=True, terminating=True)
+    (alone,) = service_ports([service()], [piece(leaving)], node="n1")
+    assert alone.endpoints == [("10.0.0.3", 8080)]
+    (both,) = service_ports([service()], [piece(leaving, endpoint("10.0.0.2"))], node="n1")
+    assert both.endpoints == [("10.0.0.2", 8080)]
+
+
+def test_local_traffic_and_affinity() -> None:
+    svc = service(type="NodePort", external_traffic_policy="Local", session_affinity="ClientIP")
+    (found,) = service_ports([svc], [piece(endpoint("10.0.0.2"), endpoint("10.0.0.9", node="n2"))], node="n1")
+    assert found.local_only
+    assert found.affinity_seconds == 10800
+    assert found.local_endpoints == [("10.0.0.2", 8080)]
+    assert len(found.endpoints) == 2
+
+
+def test_headless_and_external_services_have_names_but_no_rules() -> None:
+    headless = service("db", "None")
+    alias = service("out", "", type="ExternalName", external_name="example.org.", cluster_ips=[])
+    slices = [piece(endpoint("10.0.0.2", host="db-0"), endpoint("10.0.0.3"), service="db")]
+    assert service_ports([headless, alias], slices, node="n1") == []
+    assert dns_records([headless, alias, service()], slices) == {
+        "db.default.svc.cluster.local": ["10.0.0.2", "10.0.0.3"],
+        "db-0.db.default.svc.cluster.local": ["10.0.0.2"],
+        "10-0-0-3.db.default.svc.cluster.local": ["10.0.0.3"],
+        "out.default.svc.cluster.local": ["example.org"],
+        "web.default.svc.cluster.local": ["10.96.0.5"],
+    }
+
+
+def test_variables_tell_of_services() -> None:
+    env = service_variables([service("my-db")], "default", links=True)
+    assert env["MY_DB_SERVICE_HOST"] == "10.96.0.5"
+    assert env["MY_DB_PORT_80_TCP"] == "tcp://10.96.0.5:80"
+    assert service_variables([service("my-db")], "default", links=False) == {}
+
+
+def test_expansion() -> None:
+    assert expand("a $(B) $$(B) $(C) $", {"B": "b"}) == "a b $(B) $(C) $"
