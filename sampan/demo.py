@@ -15,7 +15,7 @@ import tempfile
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ import yaml
 
 from sampan import cluster_machine
 from sampan.cluster_layout import ADMIN, Layout
+from sampan.down import node_names
 
 HELP = "show on this machine what a cluster does"
 T = TypeVar("T")
@@ -89,8 +90,9 @@ class Demo:
         return self._sampan("up", f"--nodes={self._nodes}", "--node-monitor-grace=6", "--pod-eviction=3")
 
     def down(self) -> str:
+        nodes = node_names(self._layout)
         self._sampan("down")
-        left = leftovers(self._layout)
+        left = leftovers(self._layout, nodes)
         if left:
             raise CheckError("left behind: " + ", ".join(left))
         return "no process, container, namespace, device, rule, mount or file"
@@ -285,7 +287,7 @@ class Load:
                 self.failures.append(f"{url}: {error}")
 
 
-def leftovers(layout: Layout) -> list[str]:
+def leftovers(layout: Layout, nodes: Collection[str]) -> list[str]:
     """All that a cluster makes on a machine, if it is still there."""
     found = [f"namespace {path.name}" for path in Path("/run/netns").glob(cluster_machine.PREFIX + "node-*")]
     found += [f"device {path.name}" for path in Path("/sys/class/net").glob("sampan*")]
@@ -295,8 +297,8 @@ def leftovers(layout: Layout) -> list[str]:
         found.append(f"directory {layout.directory}")
     engine = docker.from_env()
     try:
-        left = engine.containers.list(all=True, filters={"label": "sampan.dev/pod-uid"})
-        found += [f"container {item.name}" for item in left]
+        left = engine.containers.list(all=True, filters={"label": "sampan.dev/node"})
+        found += [f"container {item.name}" for item in left if item.labels["sampan.dev/node"] in nodes]
     finally:
         engine.close()
     for path in Path("/proc").glob("[0-9]*/cmdline"):

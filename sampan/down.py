@@ -8,7 +8,7 @@ import select
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import docker
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         end_processes(layout)
-        remove_containers()
+        remove_containers(node_names(layout))
         unmount(layout)
         cluster_machine.remove()
     except (cluster_machine.MachineError, DockerException) as error:
@@ -71,11 +71,19 @@ def end_processes(layout: Layout) -> None:
         os.close(handle)
 
 
-def remove_containers() -> None:
-    """Those with our label: sandboxes last, so that no container loses its network while it still runs."""
+def node_names(layout: Layout) -> set[str]:
+    """Of this cluster, also of an earlier `up` with more nodes."""
+    settings = layout.settings()
+    known = set(settings.node_names) if settings else set()
+    return known | {path.name for path in (layout.directory / "nodes").glob("*")}
+
+
+def remove_containers(nodes: Collection[str]) -> None:
+    """Those that these nodes made: sandboxes last, so that no container loses its network while it still runs."""
     engine = docker.APIClient()
     try:
         found = engine.containers(all=True, filters={"label": "sampan.dev/pod-uid"})
+        found = [item for item in found if item["Labels"].get("sampan.dev/node") in nodes]
         found.sort(key=lambda item: item["Labels"].get("sampan.dev/kind") == "sandbox")
         for item in found:
             try:

@@ -1,0 +1,38 @@
+"""`sampan COMMAND …`: each command is a module of this package with `HELP` and `main(argv) -> exit code`.
+
+Only the module that was asked for is imported, so that `sampan status` does not pay for a scheduler.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "up": "start a cluster on this machine",
+    "down": "end the cluster of this machine and remove what it left",
+    "status": "what of the cluster of this machine runs",
+    "load": "make an image known to the nodes",
+    "demo": "show on this machine what a cluster does",
+    "apiserver": "the API server",
+    "scheduler": "the scheduler",
+    "controllers": "the controllers",
+    "node": "one node's agent",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: sampan COMMAND [--help]\n")
+        for name, text in COMMANDS.items():
+            print(f"  {name:<12} {text}")
+        return 0 if words else 2
+    if words[0] not in COMMANDS:
+        print(f"sampan: no command {words[0]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"sampan.{words[0]}")
+    return int(module.main(words[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
