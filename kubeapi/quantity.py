@@ -27,11 +27,14 @@ def parse(quantity: Quantity) -> Fraction:
     """The exact value. Raises BadRequest."""
     number, exponent, suffix = _split(quantity)
     if exponent:
-        return number * Fraction(10 ** max(0, int(exponent[1:])), 10 ** max(0, -int(exponent[1:])))
+        return number * power_of_ten(int(exponent[1:]))
     if suffix in BINARY:
-        return number * 2 ** BINARY[suffix]
-    power = DECIMAL[suffix]
-    return number * 10**power if power >= 0 else number / 10**-power
+        return number * (1 << BINARY[suffix])
+    return number * power_of_ten(DECIMAL[suffix])
+
+
+def power_of_ten(power: int) -> Fraction:
+    return Fraction(10**power) if power >= 0 else Fraction(1, 10**-power)
 
 
 def _split(quantity: Quantity) -> tuple[Fraction, str, str]:
@@ -72,12 +75,12 @@ def format_binary(value: int) -> str:
 
 def _format(value: Fraction, suffixes: list[tuple[str, int]]) -> str:
     for suffix, power in suffixes:
-        scaled = value / Fraction(10) ** power
+        scaled = value / power_of_ten(power)
         if scaled.denominator == 1:
             return f"{scaled.numerator}{suffix}"
     suffix, power = suffixes[-1]
     away = math.ceil if value > 0 else math.floor
-    return f"{away(value / Fraction(10) ** power)}{suffix}"
+    return f"{away(value / power_of_ten(power))}{suffix}"
 
 
 def milli(quantity: Quantity) -> int:
