@@ -39,9 +39,7 @@ async def test_the_earliest_timer_wins(queue: WorkQueue[str], clock: LoopClock) 
 
 
 async def test_retries_back_off_until_forgotten(queue: WorkQueue[str]) -> None:
-    delays = []
-    for _ in range(5):
-        delays.append(queue.retry("a"))
+    delays = [queue.retry("a") for _ in range(5)]
     queue.forget("a")
     assert (delays, queue.retry("a")) == ([1, 2, 4, 8, 8], 1)
     queue.close()
