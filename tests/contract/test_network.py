@@ -69,9 +69,7 @@ class LinuxWorld:
         return NetlinkKernel(f"/run/netns/{self.nodes[node]}")
 
     def process(self, node: int) -> int:
-        process = subprocess.Popen(
-            ["unshare", "-n", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE
-        )
+        process = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.read(1)
         self._processes[process.pid] = process
@@ -123,9 +121,7 @@ def linux() -> Iterator[LinuxWorld]:
 
 
 def network(world: FakeWorld | LinuxWorld, node: int) -> NodePodNetwork:
-    return NodePodNetwork(
-        kernel=world.kernel(node), dns=None, node_address=ADDRESSES[node], pod_cidr=CIDRS[node]
-    )
+    return NodePodNetwork(kernel=world.kernel(node), dns=None, node_address=ADDRESSES[node], pod_cidr=CIDRS[node])
 
 
 @dataclass
@@ -198,9 +194,7 @@ async def test_peers_are_replaced_and_removed(nodes: Nodes) -> None:
     assert (await asyncio.to_thread(kernel.neighbours, "sampan-vx")) == {"10.244.2.0": peer.mac}
     await overlay.set_peers([own, Peer("b", CIDRS[1], "172.31.77.99", peer.mac)])
     assert (await asyncio.to_thread(kernel.forwardings, "sampan-vx")) == {peer.mac: "172.31.77.99"}
-    assert [route.destination for route in (await asyncio.to_thread(kernel.routes, "sampan-vx"))] == [
-        CIDRS[1]
-    ]
+    assert [route.destination for route in (await asyncio.to_thread(kernel.routes, "sampan-vx"))] == [CIDRS[1]]
     await overlay.set_peers([own])
     assert (
         (await asyncio.to_thread(kernel.forwardings, "sampan-vx")),
@@ -215,12 +209,8 @@ async def test_peers_are_replaced_and_removed(nodes: Nodes) -> None:
 
 async def test_services_change_and_teardown_leaves_nothing(nodes: Nodes) -> None:
     item = nodes.networks[0]
-    port = ServicePort(
-        "d/web:http", "tcp", ["10.96.0.20"], 80, 30080, [("10.244.1.2", 80), ("10.244.2.2", 80)]
-    )
-    sticky = ServicePort(
-        "d/sticky:http", "tcp", ["10.96.0.21"], 80, 0, [("10.244.1.2", 80)], affinity_seconds=60
-    )
+    port = ServicePort("d/web:http", "tcp", ["10.96.0.20"], 80, 30080, [("10.244.1.2", 80), ("10.244.2.2", 80)])
+    sticky = ServicePort("d/sticky:http", "tcp", ["10.96.0.21"], 80, 0, [("10.244.1.2", 80)], affinity_seconds=60)
     local = ServicePort(
         "d/local:dns",
         "udp",
@@ -280,12 +270,8 @@ async def test_pods_reach_each_other_across_nodes_and_services_by_address_and_no
         assert {ask(pids[0], "10.96.0.20", 80) for _ in range(24)} == {"near", "far"}, "balanced over both"
         assert ask(pids[1], "10.96.0.21", 80) == "near", "a pod reaches itself through its service"
         assert len({ask(pids[0], "10.96.0.23", 80) for _ in range(10)}) == 1, "affinity"
-        assert {from_node(0, ADDRESSES[1], 30080) for _ in range(24)} == {"near", "far"}, (
-            "node port from outside"
-        )
-        assert {from_node(0, "10.96.0.20", 80) for _ in range(24)} == {"near", "far"}, (
-            "service from the node itself"
-        )
+        assert {from_node(0, ADDRESSES[1], 30080) for _ in range(24)} == {"near", "far"}, "node port from outside"
+        assert {from_node(0, "10.96.0.20", 80) for _ in range(24)} == {"near", "far"}, "service from the node itself"
         refused = "nsenter --net=/proc/%d/ns/net timeout 2 busybox nc -w 5 %s %d; echo $?"
         assert sh(refused % (pids[0], "10.96.0.22", 80)).strip() == "1", "refused at once, not timed out"
         assert sh(refused % (pids[0], ADDRESSES[1], 30082)).strip() == "1"
