@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from kubeapi.errors import ApiError
 from kubectl_lite.connect import connect
 from kubectl_lite.names import UsageError
 from kubectl_lite.session import Session
 from kubectl_lite.streams import Streams, terminal
-from kubeapi.errors import ApiError
 
 VERBS = ("apply", "create", "get", "describe", "delete", "logs", "exec", "scale", "rollout", "wait", "api-resources")
 
@@ -75,6 +75,7 @@ async def run(args: argparse.Namespace, module: ModuleType, io: Streams) -> int:
     async with connect(
         args.kubeconfig or os.environ.get("KUBECONFIG", ""),
         context=args.context,
+        timeout=args.request_timeout,
         warn=io.warn,
     ) as (server, namespace):
         session = Session(

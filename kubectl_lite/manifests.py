@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubectl_lite.names import UsageError
-from kubectl_lite.streams import Streams
 from kubeapi import codec
 from kubeapi.errors import ApiError, BadRequest
 from kubeapi.scheme import SCHEME, Resource
+from kubectl_lite.names import UsageError
+from kubectl_lite.streams import Streams
 
 SUFFIXES = {".yaml", ".yml", ".json"}
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kubectl_lite.streams import Streams
 from kubeapi.client.interface import Client
 from kubeapi.scheme import Resource
+from kubectl_lite.streams import Streams
 
 
 class Remote(Protocol):

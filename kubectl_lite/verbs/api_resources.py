@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from kubeapi.scheme import SCHEME
 from kubectl_lite import output
 from kubectl_lite.session import Session
-from kubeapi.scheme import SCHEME
 
 HELP = "list the resource types"
 

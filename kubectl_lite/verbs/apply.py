@@ -6,13 +6,13 @@ import argparse
 import json
 from typing import Any
 
+from kubeapi import codec
+from kubeapi.errors import AlreadyExists, Conflict, NotFound
+from kubeapi.patch import merge_key_of
 from kubectl_lite import output
 from kubectl_lite.manifests import Manifest, read
 from kubectl_lite.merge3 import merge
 from kubectl_lite.session import Session
-from kubeapi import codec
-from kubeapi.errors import AlreadyExists, Conflict, NotFound
-from kubeapi.patch import merge_key_of
 
 HELP = "create or change objects so that they match manifests"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from kubeapi import codec
 from kubectl_lite import output
 from kubectl_lite.manifests import read
 from kubectl_lite.session import Session
-from kubeapi import codec
 
 HELP = "create objects from manifests"
 

@@ -6,11 +6,11 @@ import argparse
 import asyncio
 from dataclasses import dataclass
 
+from kubeapi.errors import NotFound
+from kubeapi.scheme import Resource
 from kubectl_lite.manifests import read
 from kubectl_lite.names import UsageError, parse_targets
 from kubectl_lite.session import Session
-from kubeapi.errors import NotFound
-from kubeapi.scheme import Resource
 
 HELP = "delete objects"
 

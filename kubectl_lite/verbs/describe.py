@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from kubectl_lite import output
-from kubectl_lite.names import Target, parse_targets
-from kubectl_lite.session import Session
 from kubeapi import codec
 from kubeapi.clock import SystemClock
 from kubeapi.types import core_v1
+from kubectl_lite import output
+from kubectl_lite.names import Target, parse_targets
+from kubectl_lite.session import Session
 
 HELP = "show an object with its events"
 HIDDEN = {"managedFields", "uid", "resourceVersion", "generation", "selfLink"}
@@ -117,9 +117,7 @@ def _field(field: str, value: Any, depth: int) -> Iterator[str]:
 async def _events(obj: dict[str, Any], session: Session) -> None:
     metadata = obj["metadata"]
     selector = f"involvedObject.name={metadata['name']},involvedObject.kind={obj['kind']}"
-    listing = await session.server.list(
-        core_v1.Event, metadata.get("namespace") or "default", field_selector=selector
-    )
+    listing = await session.server.list(core_v1.Event, metadata.get("namespace") or "default", field_selector=selector)
     events = [e for e in listing.items if not e.involved_object.uid or e.involved_object.uid == metadata["uid"]]
     if not events:
         session.io.say(_pair("Events", "<none>"))

@@ -7,12 +7,12 @@ import asyncio
 import sys
 from contextlib import ExitStack
 
-from kubectl_lite import terminal
-from kubectl_lite.names import Target, UsageError, parse_targets
-from kubectl_lite.session import Remote, Session
 from kubeapi.errors import NotFound
 from kubeapi.selectors import format_label_selector
 from kubeapi.types import core_v1
+from kubectl_lite import terminal
+from kubectl_lite.names import Target, UsageError, parse_targets
+from kubectl_lite.session import Remote, Session
 
 HELP = "run a command in a container"
 CHUNK = 32 * 1024
@@ -65,9 +65,7 @@ async def pod_of(target: Target, session: Session) -> str:
     selector = getattr(getattr(owner, "spec", None), "selector", None)
     if not selector:
         raise UsageError(f"{target.resource.kind} {target.name} selects no pods; name a pod")
-    pods = await session.server.list(
-        core_v1.Pod, session.namespace, label_selector=format_label_selector(selector)
-    )
+    pods = await session.server.list(core_v1.Pod, session.namespace, label_selector=format_label_selector(selector))
     ready = sorted(pods.items, key=lambda pod: (pod.status.phase != "Running", pod.metadata.name))
     if not ready:
         raise NotFound(f"{target.resource.kind} {target.name} has no pods")

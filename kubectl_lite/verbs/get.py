@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from kubeapi import codec
 from kubectl_lite import output
 from kubectl_lite.names import Target, UsageError, parse_targets
 from kubectl_lite.session import Session
-from kubeapi import codec
 
 HELP = "show objects"
 
@@ -102,9 +102,7 @@ async def _watch(args: argparse.Namespace, session: Session, target: Target) -> 
     """One line an event; the table's row is asked for anew, so that it shows what `get` shows."""
     where = session.namespace_of(target.resource)
     field = args.field_selector or (f"metadata.name={target.name}" if target.name else "")
-    listing = await session.server.list(
-        target.resource.type, where, label_selector=args.selector, field_selector=field
-    )
+    listing = await session.server.list(target.resource.type, where, label_selector=args.selector, field_selector=field)
     await _tables(args, session, [target])
     args.no_headers = True
     async for events in session.server.watch(

@@ -6,15 +6,15 @@ import argparse
 import asyncio
 from typing import Any
 
-from kubectl_lite import output
-from kubectl_lite.names import Target, UsageError, parse_targets
-from kubectl_lite.session import Session
-from kubectl_lite.verbs.wait import parse_duration
 from kubeapi import codec
 from kubeapi.clock import SystemClock
 from kubeapi.errors import NotFound
 from kubeapi.selectors import format_label_selector
 from kubeapi.types import apps_v1
+from kubectl_lite import output
+from kubectl_lite.names import Target, UsageError, parse_targets
+from kubectl_lite.session import Session
+from kubectl_lite.verbs.wait import parse_duration
 
 HELP = "follow, undo or repeat a Deployment's rollout"
 REVISION = "deployment.kubernetes.io/revision"
@@ -112,9 +112,7 @@ async def _revisions(target: Target, session: Session) -> tuple[apps_v1.Deployme
 async def _history(args: argparse.Namespace, target: Target, session: Session) -> int:
     _, revisions = await _revisions(target, session)
     session.io.say(f"deployment.apps/{target.name}")
-    rows = [
-        (str(number), revisions[number].metadata.annotations.get(CAUSE, "<none>")) for number in sorted(revisions)
-    ]
+    rows = [(str(number), revisions[number].metadata.annotations.get(CAUSE, "<none>")) for number in sorted(revisions)]
     output.columns(["REVISION", "CHANGE-CAUSE"], rows, session.io)
     return 0
 
@@ -133,9 +131,7 @@ async def _undo(args: argparse.Namespace, target: Target, session: Session) -> i
         {"op": "test", "path": "/metadata/resourceVersion", "value": deployment.metadata.resource_version},
         {"op": "replace", "path": "/spec/template", "value": template},
     ]
-    await session.server.patch(
-        apps_v1.Deployment, target.name, patch, kind="json", namespace=session.namespace
-    )
+    await session.server.patch(apps_v1.Deployment, target.name, patch, kind="json", namespace=session.namespace)
     session.io.say(f"deployment.apps/{target.name} rolled back to revision {wanted}")
     return 0
 

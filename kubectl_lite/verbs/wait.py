@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from kubeapi import codec
 from kubectl_lite import output
 from kubectl_lite.names import Target, UsageError, parse_targets
 from kubectl_lite.session import Session
-from kubeapi import codec
 
 HELP = "wait for a condition"
 
