@@ -226,6 +226,7 @@ class _Draft:
 def _inits_pass(pod: Pod, observed: Observed, draft: _Draft) -> bool:
     """Tends the init containers; true when the apps may start."""
     begun = any(observed.newest(wish.name) for wish in pod.spec.containers)
+    policy = pod.spec.restart_policy
     for wish in pod.spec.init_containers:
         found = observed.newest(wish.name)
         if is_sidecar(wish):
@@ -234,7 +235,6 @@ def _inits_pass(pod: Pod, observed: Observed, draft: _Draft) -> bool:
             if not begun and not (found and found.state == "running" and report and report.started):
                 return False
         elif not begun and not (found and found.state == "exited" and found.exit_code == 0):
-            policy = pod.spec.restart_policy
             draft.tend(wish, "init", observed, restarts=lambda c: c.exit_code != 0 and policy != "Never")
             return False
     return True

@@ -56,7 +56,7 @@ async def runtime(client: LocalClient) -> AsyncIterator[HollowRuntime]:
 
 async def phase(client: LocalClient, wanted: str) -> Pod:
     async with asyncio.timeout(10):
-        while (found := await client.get(Pod, "web", "default")).status.phase != wanted:
+        while (found := await client.get(Pod, "web", "default")).status.phase != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return found
 

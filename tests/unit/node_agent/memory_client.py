@@ -39,7 +39,7 @@ class MemoryClient:
         seen = resource_version
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: len(self.log) > seen)
+                await self._changed.wait_for(lambda after=seen: len(self.log) > after)
             batch = [e for e in self.log[seen:] if type(e.object) is type_ and _selected(e.object, field_selector)]
             seen = len(self.log)
             if batch:

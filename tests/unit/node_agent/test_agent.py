@@ -60,7 +60,7 @@ class World:
 
     async def until(self, what: Callable[[], Any], *, within: float = 60.0) -> Any:
         async with asyncio.timeout(within):
-            while not (found := what()):
+            while not (found := what()):  # noqa: ASYNC110 - the cluster is polled, as a user would
                 await asyncio.sleep(0.05)
         return found
 
