@@ -154,8 +154,17 @@ class _Udp(asyncio.DatagramProtocol):
 
 
 class DnsServer:
-    def __init__(self, *, domain: str, upstreams: Sequence[str], random: Random, log: logging.Logger = _LOG) -> None:
-        self._domain, self._upstreams, self._random, self._log = domain, list(upstreams), random, log
+    def __init__(
+        self,
+        *,
+        domain: str,
+        upstreams: Sequence[str],
+        random: Random,
+        upstream_port: int = 53,
+        log: logging.Logger = _LOG,
+    ) -> None:
+        self._domain, self._random, self._log = domain, random, log
+        self._upstreams, self._upstream_port = list(upstreams), upstream_port
         self._zone = Zone(domain, {}, random)
         self._udp: list[asyncio.DatagramTransport] = []
         self._tcp: list[asyncio.Server] = []
@@ -197,7 +206,7 @@ class DnsServer:
         if request is None:
             return
         reply = self._zone.answer(request)
-        if reply is not None:
+        if reply is not None and not self._leads_out(request, reply):
             transport.sendto(_pack(reply, _udp_limit(request)), addr)
         elif not self._upstreams or len(self._forwards) >= _MAX_FORWARDS:
             transport.sendto(_failure(request), addr)
@@ -209,7 +218,7 @@ class DnsServer:
     async def _forward_datagram(
         self, data: bytes, request: DNSRecord, addr: tuple[str, int], transport: asyncio.DatagramTransport
     ) -> None:
-        reply = await self._forward(data, request)
+        reply = await self._answer(data, request, _udp_limit(request))
         if not transport.is_closing():
             transport.sendto(reply, addr)
 
@@ -222,8 +231,7 @@ class DnsServer:
                 request = self._parse(data)
                 if request is None:
                     return
-                reply = self._zone.answer(request)
-                packed = reply.pack() if reply is not None else await self._forward(data, request)
+                packed = await self._answer(data, request, 65535)
                 writer.write(struct.pack("!H", len(packed)) + packed)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
@@ -240,6 +248,33 @@ class DnsServer:
             return None
         return request if request.questions and not request.header.qr else None
 
+    def _leads_out(self, request: DNSRecord, reply: DNSRecord) -> bool:
+        """An alias of a name that is not ours: its address must be asked for, stub resolvers do not."""
+        if not reply.rr or reply.rr[-1].rtype != QTYPE.CNAME or request.q.qtype not in (QTYPE.A, QTYPE.AAAA):
+            return False
+        target = DNSRecord.question(str(reply.rr[-1].rdata), QTYPE[request.q.qtype])
+        return bool(self._upstreams) and self._zone.answer(target) is None
+
+    async def _answer(self, data: bytes, request: DNSRecord, limit: int) -> bytes:
+        reply = self._zone.answer(request)
+        if reply is None:
+            return await self._forward(data, request)
+        if self._leads_out(request, reply):
+            target = DNSRecord.question(str(reply.rr[-1].rdata), QTYPE[request.q.qtype])
+            target.header.id = self._random.randrange(1 << 16)
+            found = self._parse_reply(await self._forward(target.pack(), target))
+            if found is None or found.header.rcode == RCODE.SERVFAIL:
+                return _failure(request)
+            reply.add_answer(*found.rr)
+        return _pack(reply, limit)
+
+    def _parse_reply(self, data: bytes) -> DNSRecord | None:
+        try:
+            return DNSRecord.parse(data)
+        except (DNSError, UnicodeDecodeError, ValueError, IndexError, struct.error) as error:
+            self._log.debug("a name server's answer cannot be read: %s", error)
+            return None
+
     async def _forward(self, data: bytes, request: DNSRecord) -> bytes:
         loop = asyncio.get_running_loop()
         for upstream in self._upstreams:
@@ -247,7 +282,7 @@ class DnsServer:
             try:
                 transport, _ = await loop.create_datagram_endpoint(
                     lambda answer=answer: _Once(data, answer),  # type: ignore[misc]
-                    remote_addr=(upstream, 53),
+                    remote_addr=(upstream, self._upstream_port),
                 )
             except OSError as error:
                 self._log.debug("name server %s: %s", upstream, error)

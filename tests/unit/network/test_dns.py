@@ -115,3 +115,20 @@ async def test_without_name_servers_the_world_fails_at_once_and_garbage_is_dropp
     reply = await over_udp(server.udp_port, DNSRecord.question("example.org"))
     assert reply.header.rcode == RCODE.SERVFAIL
     await server.close()
+
+
+async def test_the_world_is_asked_and_an_alias_is_followed_out_of_the_cluster() -> None:
+    world = DnsServer(domain="example.org", upstreams=[], random=Random(1))
+    world.set_records({"www.example.org": ["192.0.2.7"]})
+    await world.start(["127.0.0.1"], port=0)
+    ours = DnsServer(domain="cluster.local", upstreams=["127.0.0.1"], upstream_port=world.udp_port, random=Random(2))
+    ours.set_records({"site.default.svc.cluster.local": ["www.example.org"]})
+    await ours.start(["127.0.0.1"], port=0)
+    try:
+        assert values(await over_udp(ours.udp_port, DNSRecord.question("www.example.org"))) == ["192.0.2.7"]
+        question = DNSRecord.question("site.default.svc.cluster.local")
+        for ask_over, port in ((over_udp, ours.udp_port), (over_tcp, ours.tcp_port)):
+            assert values(await ask_over(port, question)) == ["192.0.2.7", "www.example.org."]
+    finally:
+        await ours.close()
+        await world.close()
