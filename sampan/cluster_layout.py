@@ -91,6 +91,8 @@ class Layout:
             *sampan, "controllers",
             f"--kubeconfig={self.kubeconfig(CONTROLLERS)}",
             f"--cluster-cidr={CLUSTER_CIDR}",
+            f"--node-monitor-grace={settings.node_monitor_grace}",
+            f"--pod-eviction={settings.pod_eviction}",
         ]  # fmt: skip
         parts = [self._component("scheduler", scheduler), self._component("controllers", controllers)]
         for index, node in enumerate(settings.node_names):
