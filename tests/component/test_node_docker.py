@@ -45,6 +45,8 @@ class World:
     runtime: DockerRuntime
     agent: NodeAgent
     data: Path
+    uid: str
+    """Of the test's pod: several runs may share the engine."""
 
     def pod(self) -> Pod | None:
         return self.client.objects.get((Pod, "default", "web"))
@@ -79,7 +81,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     )
     task = asyncio.create_task(agent.run())
     await agent.ready.wait()
-    yield World(client, runtime, agent, tmp_path)
+    yield World(client, runtime, agent, tmp_path, uuid.uuid4().hex)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     for container in await runtime.list():
@@ -115,6 +117,7 @@ async def test_files_environment_and_names_reach_the_container(world: World) -> 
             Volume(name="scratch", empty_dir=EmptyDirVolumeSource()),
         ],
         restart_policy="Never",
+        uid=world.uid,
     )
     await world.client.create(thing)
     await world.until(lambda: (p := world.pod()) and p.status.phase == "Succeeded")
@@ -122,13 +125,13 @@ async def test_files_environment_and_names_reach_the_container(world: World) -> 
     assert lines[0] == "red web hello-web"
     assert lines[1] == "web"
     assert lines[2].startswith("search default.svc.cluster.local svc.cluster.local cluster.local")
-    assert (world.data / "pods" / "u1" / "volumes" / "scratch" / "x").exists()
+    assert (world.data / "pods" / world.uid / "volumes" / "scratch" / "x").exists()
 
 
 async def test_an_exec_probe_makes_the_pod_ready_and_deletion_cleans_up(world: World) -> None:
     probe = Probe(exec=ExecAction(command=["test", "-e", "/tmp/ready"]), period_seconds=1)
     script = "touch /tmp/ready; trap 'exit 0' TERM; while :; do sleep 0.1; done"
-    await world.client.create(pod(wish(command=["/bin/sh", "-c", script], readiness_probe=probe)))
+    await world.client.create(pod(wish(command=["/bin/sh", "-c", script], readiness_probe=probe), uid=world.uid))
     await world.until(lambda: ready(world))
     found = world.pod()
     assert found is not None
@@ -136,12 +139,12 @@ async def test_an_exec_probe_makes_the_pod_ready_and_deletion_cleans_up(world: W
     await world.client.update(replace(found, metadata=meta))
     await world.until(lambda: world.pod() is None and not world.agent.workers)
     assert await world.runtime.list() == []
-    assert not (world.data / "pods" / "u1").exists()
+    assert not (world.data / "pods" / world.uid).exists()
 
 
 async def test_a_crash_leaves_its_last_words_and_restarts(world: World) -> None:
     script = "echo out of luck > /dev/termination-log; exit 3"
-    await world.client.create(pod(wish(command=["/bin/sh", "-c", script])))
+    await world.client.create(pod(wish(command=["/bin/sh", "-c", script]), uid=world.uid))
 
     def last() -> Any:
         found = world.pod()
@@ -153,7 +156,7 @@ async def test_a_crash_leaves_its_last_words_and_restarts(world: World) -> None:
 
 
 async def test_a_missing_command_is_told(world: World) -> None:
-    await world.client.create(pod(wish(command=["/no/such"])))
+    await world.client.create(pod(wish(command=["/no/such"]), uid=world.uid))
 
     def told() -> Any:
         found = world.pod()
