@@ -193,7 +193,7 @@ class NodeAgent:
             now = {uid: tuple(sorted((c.id, c.state) for c in cs)) for uid, cs in found.items()}
             for uid, states in now.items():
                 if (worker := self.workers.get(uid)) is not None:
-                    if seen.get(uid) not in (None, states):
+                    if seen.get(uid) != states:
                         worker.poke()
                 elif not any(pod.metadata.uid == uid for pod in self.pods.cache):
                     self._log.info("removing the containers of pod %s, which is no more", uid)
