@@ -46,19 +46,14 @@ class Rule:
             return False
         if not ask.resource:
             return any(
-                ask.path == path or (path.endswith("*") and ask.path.startswith(path[:-1]))
-                for path in self.paths
+                ask.path == path or (path.endswith("*") and ask.path.startswith(path[:-1])) for path in self.paths
             )
         what = f"{ask.resource}/{ask.subresource}" if ask.subresource else ask.resource
-        return ("*" in self.resources or what in self.resources) and (
-            "*" in self.groups or ask.group in self.groups
-        )
+        return ("*" in self.resources or what in self.resources) and ("*" in self.groups or ask.group in self.groups)
 
 
 EVERYTHING = Rule(verbs=("*",), resources=("*",), paths=("*",))
-DISCOVERY = Rule(
-    verbs=("get",), paths=("/api", "/api/*", "/apis", "/apis/*", "/openapi/*", "/version", "/version/*")
-)
+DISCOVERY = Rule(verbs=("get",), paths=("/api", "/api/*", "/apis", "/apis/*", "/openapi/*", "/version", "/version/*"))
 HEALTH = Rule(verbs=("get",), paths=("/healthz", "/livez", "/readyz", "/healthz/*", "/livez/*", "/readyz/*"))
 SELF_REVIEW = Rule(
     verbs=("create",),

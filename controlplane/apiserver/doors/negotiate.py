@@ -52,23 +52,19 @@ def media(text: str) -> tuple[str, dict[str, str]]:
     return kind.strip().lower(), {name.lower(): value.strip('" ') for name, _, value in pairs}
 
 
-def wanted(accept: str, *, default: Form = Form()) -> Form:
-    """The first wish that can be made. NotAcceptable when there is none."""
+def wanted(accept: str, *, lists: bool = False) -> Form:
+    """The first wish that can be made; lists and watches are not made as protobuf. NotAcceptable."""
     if not accept:
-        return default
+        return Form()
     for kind, params in _wishes(accept):
         encoding = _ENCODINGS.get(kind)
-        if encoding is None:
+        if encoding is None or (lists and encoding == "protobuf"):
             continue
         as_ = params.get("as", "")
         if not as_:
             return Form(encoding, stream=params.get("stream") == "watch")
         ours = params.get("g") == "meta.k8s.io" and params.get("v") in ("v1", "v1beta1")
-        if (
-            ours
-            and encoding != "protobuf"
-            and as_ in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-        ):
+        if ours and encoding != "protobuf" and as_ in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
             return Form(encoding, as_, params["v"])  # type: ignore[arg-type]
     made = ", ".join(TYPES.values())
     raise NotAcceptable(f"only the following media types can be answered: {made}")
@@ -114,9 +110,7 @@ def patch_kind(content_type: str) -> Literal["strategic", "merge", "json", "appl
     kind, _ = media(content_type)
     if (found := _PATCHES.get(kind)) is None:
         allowed = ", ".join(_PATCHES)
-        raise UnsupportedMediaType(
-            f"the body of the request was in an unknown format - accepted are: {allowed}"
-        )
+        raise UnsupportedMediaType(f"the body of the request was in an unknown format - accepted are: {allowed}")
     return found
 
 

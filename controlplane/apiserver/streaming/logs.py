@@ -45,9 +45,7 @@ async def open_log(link: NodeLink, wish: LogWish, clock: Clock) -> AsyncGenerato
     pod = await link.pod(wish.namespace, wish.pod)
     container = container_of(pod, wish.container)
     if not pod.get("spec", {}).get("nodeName"):
-        raise BadRequest(
-            f'container "{container}" in pod "{wish.pod}" is waiting to start: not scheduled yet'
-        )
+        raise BadRequest(f'container "{container}" in pod "{wish.pod}" is waiting to start: not scheduled yet')
     since = wish.since_time
     if wish.since_seconds is not None:
         since = (clock.now() - timedelta(seconds=wish.since_seconds)).isoformat().replace("+00:00", "Z")

@@ -84,6 +84,5 @@ def test_a_refusal_reads_as_kubernetes_says_it() -> None:
     with pytest.raises(Forbidden) as refused:
         Authorizer().check(User("bob"), Attributes("get", "", "pods", namespace="default", name="web"))
     assert refused.value.message == (
-        'pods "web" is forbidden: User "bob" cannot get resource "pods" in API group "" '
-        'in the namespace "default"'
+        'pods "web" is forbidden: User "bob" cannot get resource "pods" in API group "" in the namespace "default"'
     )

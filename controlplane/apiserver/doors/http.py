@@ -1,0 +1,302 @@
+"""The HTTP door: Kubernetes' REST API, as unmodified clients speak it.
+
+    Request → RequestInfo → who asks → may they → verb → Calls → the form the client accepts → Reply
+
+Whatever is wrong leaves here as a metav1.Status with its code; what is a defect of ours is logged, and is a 500.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from controlplane.apiserver import discovery
+from controlplane.apiserver.auth.authn import User
+from controlplane.apiserver.context import RequestContext
+from controlplane.apiserver.doors import encode
+from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, delete_options, find
+from controlplane.apiserver.doors.http1 import Reply, Request
+from controlplane.apiserver.doors.metrics import Metrics
+from controlplane.apiserver.doors.negotiate import (
+    body_encoding,
+    discovery_version,
+    patch_kind,
+    wanted,
+)
+from controlplane.apiserver.doors.request_info import RequestInfo, parse
+from controlplane.apiserver.doors.watching import watch_reply
+from controlplane.apiserver.streaming.sessions import Sessions
+from kubeapi.clock import Clock
+from kubeapi.errors import (
+    ApiError,
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    UnsupportedMediaType,
+)
+from kubeapi.meta import replace
+from kubeapi.openapi import openapi_v3, openapi_v3_index
+from kubeapi.scheme import Resource
+
+log = logging.getLogger("sampan.http")
+HEALTH = ("/healthz", "/livez", "/readyz")
+JSON = [("Content-Type", "application/json")]
+MISSING = "the server could not find the requested resource"
+VERSION = {
+    "major": "1",
+    "minor": "33",
+    "gitVersion": "v1.33.0",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "",
+    "goVersion": "",
+    "compiler": "",
+    "platform": "linux/amd64",
+}
+
+
+class HttpDoor:
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        sessions: Sessions | None,
+        metrics: Metrics,
+        clock: Clock,
+        ready: Callable[[], bool],
+        address: str = "",
+    ) -> None:
+        self._calls = calls
+        self._sessions = sessions
+        self._metrics = metrics
+        self._clock = clock
+        self._ready = ready
+        self._address = address
+        """host:port, as legacy discovery tells it."""
+
+    async def handle(self, request: Request) -> Reply:
+        begun = self._clock.monotonic()
+        info: RequestInfo | None = None
+        try:
+            info = parse(request.method, request.target)
+            reply = await self._answer(request, info)
+        except ApiError as error:
+            reply = refusal(error)
+        except Exception:
+            log.exception("a defect: %s %s", request.method, request.target)
+            reply = refusal(InternalError("an error on the server has prevented the request from succeeding"))
+        self._count(info, reply, self._clock.monotonic() - begun)
+        return reply
+
+    def _count(self, info: RequestInfo | None, reply: Reply, seconds: float) -> None:
+        known = info is not None and info.resource and reply.status not in (404, 401)
+        long = not isinstance(reply.body, bytes) or reply.takeover is not None
+        if known and info is not None:
+            where = (info.verb, info.group, info.resource, info.subresource)
+        else:
+            where = (info.verb if info else "", "", "", "")
+        self._metrics.observe(*where, reply.status, None if long else seconds, "http")
+
+    async def _answer(self, request: Request, info: RequestInfo) -> Reply:
+        if info.path.rstrip("/").startswith(HEALTH):
+            return self._health(info)
+        user = self._calls.authenticator.user_of(
+            subject=request.subject, authorization=request.headers.get("authorization", "")
+        )
+        self._calls.allow(user, info.attributes())
+        if not info.resource:
+            return self._other(request, info)
+        resource = find(info.group, info.version, info.resource)
+        if info.namespace and not resource.namespaced and info.resource != "namespaces":
+            raise NotFound(MISSING)
+        ctx = context(
+            user,
+            manager=info.one("fieldManager"),
+            validation=info.one("fieldValidation"),
+            dry_run=_dry_run(info.query.get("dryRun", [])),
+        )
+        reply = await self._resource(request, info, resource, ctx, user)
+        reply.headers.extend(("Warning", f'299 - "{_quoted(text)}"') for text in ctx.warnings)
+        return reply
+
+    # ------------------------------------------------------------------ resources
+
+    async def _resource(
+        self, request: Request, info: RequestInfo, resource: Resource, ctx: RequestContext, user: User
+    ) -> Reply:
+        if info.resource == "pods" and info.subresource in ("log", "exec", "attach", "portforward"):
+            if self._sessions is None:
+                raise NotFound(MISSING)
+            return await self._sessions.http(request, info)
+        namespace = info.namespace if resource.namespaced else ""
+        accept = request.headers.get("accept", "")
+        calls = self._calls
+        if info.verb == "get":
+            form = wanted(accept)
+            version = info.one("resourceVersion")
+            item = await calls.get(ctx, resource, namespace, info.name, info.subresource, version)
+            return encode.one(resource, item, form, self._clock.now(), info.one("includeObject"))
+        if info.verb == "list":
+            form = wanted(accept, lists=True)
+            listing = await calls.list(
+                ctx,
+                resource,
+                namespace,
+                label_selector=info.one("labelSelector"),
+                field_selector=info.one("fieldSelector"),
+                limit=info.number("limit") or 0,
+                continue_=info.one("continue"),
+                resource_version=info.one("resourceVersion"),
+                resource_version_match=info.one("resourceVersionMatch"),
+            )
+            return encode.many(resource, listing, form, self._clock.now(), info.one("includeObject"))
+        if info.verb == "watch":
+            return await watch_reply(calls, ctx, resource, namespace, info, wanted(accept, lists=True), self._clock)
+        if info.verb == "create":
+            form = wanted(accept)
+            encoding = body_encoding(request.headers.get("content-type", ""))
+            item = await calls.create(ctx, resource, namespace, info.name, info.subresource, request.body, encoding)
+            if info.subresource in PARENT_WRITES or info.resource == "bindings":
+                return Reply(201, list(JSON), msgspec.json.encode(success(201)))
+            return encode.one(resource, item, form, self._clock.now(), "", status=201)
+        if info.verb == "update":
+            form = wanted(accept)
+            encoding = body_encoding(request.headers.get("content-type", ""))
+            item = await calls.update(ctx, resource, namespace, info.name, info.subresource, request.body, encoding)
+            return encode.one(resource, item, form, self._clock.now(), "")
+        if info.verb == "patch":
+            form = wanted(accept)
+            kind = patch_kind(request.headers.get("content-type", ""))
+            if kind == "apply":
+                raise UnsupportedMediaType("server-side apply is not served yet; use client-side apply")
+            item = await calls.patch(ctx, resource, namespace, info.name, info.subresource, request.body, kind)
+            return encode.one(resource, item, form, self._clock.now(), "")
+        return await self._delete(request, info, resource, ctx)
+
+    async def _delete(self, request: Request, info: RequestInfo, resource: Resource, ctx: RequestContext) -> Reply:
+        if info.subresource:
+            raise MethodNotAllowed("a subresource cannot be deleted")
+        form = wanted(request.headers.get("accept", ""))
+        options = delete_options(request.body, body_encoding(request.headers.get("content-type", "")))
+        if (grace := info.number("gracePeriodSeconds")) is not None:
+            options = replace(options, grace_period_seconds=grace)
+        if policy := info.one("propagationPolicy"):
+            options = replace(options, propagation_policy=policy)
+        if "orphanDependents" in info.query:
+            options = replace(options, orphan_dependents=info.flag("orphanDependents"))
+        if options.grace_period_seconds is not None and options.grace_period_seconds < 0:
+            raise BadRequest("gracePeriodSeconds: must be greater than or equal to 0")
+        if _dry_run(options.dry_run or []) and not ctx.dry_run:
+            ctx = replace_dry_run(ctx)
+        namespace = info.namespace if resource.namespaced else ""
+        if info.name:
+            deleted = await self._calls.api.delete(ctx, resource, namespace, info.name, options)
+            if deleted.gone:
+                meta = deleted.item.object.metadata
+                details = {"name": meta.name, "group": resource.group, "kind": resource.plural, "uid": meta.uid}
+                return Reply(200, list(JSON), msgspec.json.encode(success(200, details)))
+            return encode.one(resource, deleted.item, form, self._clock.now(), "")
+        await self._calls.api.delete_collection(
+            ctx,
+            resource,
+            namespace,
+            options,
+            label_selector=info.one("labelSelector"),
+            field_selector=info.one("fieldSelector"),
+        )
+        return Reply(200, list(JSON), msgspec.json.encode(success(200)))
+
+    # ------------------------------------------------------------------ all else
+
+    def _health(self, info: RequestInfo) -> Reply:
+        if info.verb != "get":
+            raise MethodNotAllowed("health is only read")
+        ready = self._ready() or not info.path.startswith("/readyz")
+        text = "ok" if ready else "not ready"
+        if info.flag("verbose"):
+            mark = "[+]" if ready else "[-]"
+            text = f"{mark}store ok\n{mark}watch-cache ok\n{info.path.strip('/').split('/')[0]} check "
+            text += "passed\n" if ready else "failed\n"
+        kind = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
+        return Reply(200 if ready else 500, kind, text.encode())
+
+    def _other(self, request: Request, info: RequestInfo) -> Reply:
+        if info.verb != "get":
+            raise MethodNotAllowed(f"the server does not allow {request.method} on {info.path}")
+        parts = info.path.strip("/").split("/")
+        accept = request.headers.get("accept", "")
+        match parts:
+            case ["api"] | ["apis"]:
+                core = parts == ["api"]
+                if version := discovery_version(accept):
+                    kind = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+                    return Reply(200, [("Content-Type", kind)], discovery.aggregated(core, version))
+                body = discovery.api_versions(self._address) if core else discovery.api_groups()
+                return self._found(body)
+            case ["api", version]:
+                return self._found(discovery.api_resources("", version))
+            case ["apis", group]:
+                return self._found(discovery.api_group(group))
+            case ["apis", group, version]:
+                return self._found(discovery.api_resources(group, version))
+            case ["openapi", "v3"]:
+                return self._found(openapi_v3_index())
+            case ["openapi", "v3", "api", version]:
+                return self._found(openapi_v3("", version))
+            case ["openapi", "v3", "apis", group, version]:
+                return self._found(openapi_v3(group, version))
+            case ["version"]:
+                return self._found(msgspec.json.encode(VERSION))
+            case ["metrics"]:
+                return Reply(200, [("Content-Type", "text/plain; version=0.0.4")], self._metrics.render())
+            case [""]:
+                paths = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]
+                return self._found(msgspec.json.encode({"paths": paths}))
+        raise NotFound(MISSING)
+
+    @staticmethod
+    def _found(body: bytes | None) -> Reply:
+        if body is None:
+            raise NotFound(MISSING)
+        return Reply(200, list(JSON), body)
+
+
+def refusal(error: ApiError) -> Reply:
+    headers = list(JSON)
+    if error.retry_after:
+        headers.append(("Retry-After", str(error.retry_after)))
+    return Reply(error.http, headers, msgspec.json.encode(error.status()))
+
+
+def success(code: int, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    body: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    if details:
+        return body | {"details": details}
+    return body | {"code": code}
+
+
+def replace_dry_run(ctx: RequestContext) -> RequestContext:
+    return RequestContext(
+        user=ctx.user,
+        groups=ctx.groups,
+        field_manager=ctx.field_manager,
+        field_validation=ctx.field_validation,
+        dry_run=True,
+        warnings=ctx.warnings,
+        uid=ctx.uid,
+    )
+
+
+def _dry_run(values: list[str]) -> bool:
+    if any(value not in ("All", "") for value in values):
+        raise BadRequest(f'dryRun: Unsupported value: "{values[0]}": supported values: "All"')
+    return bool(values)
+
+
+def _quoted(text: str) -> str:
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain.replace("\\", "\\\\").replace('"', '\\"').encode("latin-1", "replace").decode("latin-1")

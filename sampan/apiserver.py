@@ -1,0 +1,63 @@
+"""Composition of the API server: `sampan apiserver`. Reads flags and files, opens the store, runs until told to stop."""
+
+import argparse
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from random import SystemRandom
+
+import uvloop
+
+from controlplane.apiserver.auth.authn import StaticTokens
+from controlplane.apiserver.server import Tls, api_server
+from controlplane.storage.open import open_store
+from kubeapi.clock import SystemClock
+
+HELP = "run the API server"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="sampan apiserver", description=HELP)
+    parser.add_argument("--store", default="memory:", help="memory:, or sqlite:PATH")
+    parser.add_argument("--bind", default="127.0.0.1", help="address that both doors listen on")
+    parser.add_argument("--port", type=int, default=6443, help="of the HTTP door")
+    parser.add_argument("--grpc-port", type=int, default=6444, help="of the gRPC door")
+    parser.add_argument("--advertise", default="", help="address that nodes reach this server by")
+    parser.add_argument("--pki", type=Path, required=True, help="directory with ca.crt, apiserver.crt, apiserver.key")
+    parser.add_argument("--service-cidr", default="10.96.0.0/16")
+    parser.add_argument("--token-file", type=Path, help='lines of token,user,uid,"group,group"')
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvloop.run(_serve(args))
+    return 0
+
+
+async def _serve(args: argparse.Namespace) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tls = Tls(args.pki / "apiserver.crt", args.pki / "apiserver.key", args.pki / "ca.crt")
+    text = await asyncio.to_thread(args.token_file.read_text) if args.token_file else ""
+    url = args.store
+    if url.startswith("sqlite:") and not url.startswith("sqlite:///"):
+        url = f"sqlite://{Path(url.removeprefix('sqlite:')).absolute()}"
+    store = await asyncio.to_thread(open_store, url)
+    try:
+        async with api_server(
+            store=store,
+            clock=SystemClock(),
+            rng=SystemRandom(),
+            tls=tls,
+            host=args.bind,
+            port=args.port,
+            grpc_port=args.grpc_port,
+            advertise=args.advertise,
+            service_cidr=args.service_cidr,
+            tokens=[StaticTokens.parse(text.splitlines())],
+        ) as server:
+            logging.getLogger("sampan").info("serving HTTPS on %s, gRPC on %s", server.port, server.grpc_port)
+            await stop.wait()
+    finally:
+        await store.close()
