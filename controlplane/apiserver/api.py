@@ -408,6 +408,8 @@ class Api:
             return Item.at(key, new, revision)
         stored = replace(new, metadata=replace(new.metadata, resource_version=""))
         revision = await self._guard(self._store.update(key, codec.encode(stored), at=at))
+        if resource.kind == "Namespace":
+            await self.cache.reached(revision)  # a terminating namespace must refuse from now on
         return Item.at(key, new, revision)
 
     # ------------------------------------------------------------------ delete
