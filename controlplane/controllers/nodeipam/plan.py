@@ -1,0 +1,21 @@
+"""Which part of the cluster's pod network a node gets: the first /24 that no node has."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+NODE_PREFIX = 24
+
+
+def next_cidr(cluster_cidr: str, taken: Iterable[str], prefix: int = NODE_PREFIX) -> str | None:
+    """None when the cluster's network is used up.
+
+    A node that has been deleted gives its part back; the first free one is taken, so that a network of 256 parts
+    serves any number of nodes that come and go.
+    """
+    used = {ipaddress.ip_network(cidr) for cidr in taken}
+    for candidate in ipaddress.ip_network(cluster_cidr).subnets(new_prefix=prefix):
+        if not any(candidate.overlaps(other) for other in used if other.version == candidate.version):
+            return str(candidate)
+    return None
