@@ -42,7 +42,9 @@ class ReplicaPlan:
 def claim(rs: ReplicaSet, pods: Sequence[Pod]) -> Claims:
     """By owner uid first, by labels second. A set that is being deleted adopts nothing."""
     query = label_query(rs.spec.selector)
-    own, adopt, release = [], [], []
+    own: list[Pod] = []
+    adopt: list[Pod] = []
+    release: list[Pod] = []
     for pod in pods:
         owner = controller_of(pod)
         matches = query.matches(pod.metadata.labels)
