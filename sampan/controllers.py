@@ -1,0 +1,106 @@
+"""Composition of the controller manager: `sampan controllers`."""
+
+import argparse
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random, SystemRandom
+
+import uvloop
+
+from controlplane.controllers.deployment.controller import Deployments
+from controlplane.controllers.endpoints.controller import EndpointSlices
+from controlplane.controllers.garbage.controller import GarbageCollector
+from controlplane.controllers.manager import ControllerManager
+from controlplane.controllers.namespace.controller import Namespaces
+from controlplane.controllers.nodeipam.controller import NodeIpam
+from controlplane.controllers.replicaset.controller import ReplicaSets
+from controlplane.controllers.serviceaccount.controller import ServiceAccounts
+from controlplane.controllers.shared import Runnable, Shared
+from kubeapi.client import grpc_client
+from kubeapi.client.interface import Client
+from kubeapi.client.kubeconfig import load
+from kubeapi.clock import Clock, SystemClock
+
+HELP = "run the controllers"
+
+
+def builders(
+    *, cluster_cidr: str, ca: str, node_monitor_grace: float, pod_eviction: float | None
+) -> list[Callable[[Shared], Sequence[Runnable]]]:
+    """Every controller that we have; tests build the same list."""
+    return [
+        lambda shared: [ReplicaSets(shared).controller],
+        lambda shared: [Deployments(shared).controller],
+        lambda shared: [EndpointSlices(shared).controller],
+        lambda shared: [Namespaces(shared).controller],
+        lambda shared: [GarbageCollector(shared).controller],
+        lambda shared: [NodeIpam(shared, cluster_cidr=cluster_cidr).controller],
+        lambda shared: [ServiceAccounts(shared, ca=ca).controller],
+    ]
+
+
+def manager(
+    client: Client,
+    *,
+    clock: Clock,
+    rng: Random,
+    cluster_cidr: str = "10.244.0.0/16",
+    ca: str = "",
+    node_monitor_grace: float = 40.0,
+    pod_eviction: float | None = None,
+) -> ControllerManager:
+    return ControllerManager(
+        client=client,
+        clock=clock,
+        rng=rng,
+        builders=builders(
+            cluster_cidr=cluster_cidr, ca=ca, node_monitor_grace=node_monitor_grace, pod_eviction=pod_eviction
+        ),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="sampan controllers", description=HELP)
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="network of all pods; a /24 of it per node")
+    parser.add_argument("--node-monitor-grace", type=float, default=40.0, metavar="SECONDS")
+    parser.add_argument("--pod-eviction", type=float, default=None, metavar="SECONDS")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvloop.run(_serve(args))
+    return 0
+
+
+async def _serve(args: argparse.Namespace) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    config = await asyncio.to_thread(load, str(args.kubeconfig))
+    async with grpc_client.connect(
+        config.grpc,
+        ca=config.ca,
+        cert=config.cert,
+        key=config.key,
+        token=config.token,
+        field_manager="sampan-controllers",
+    ) as client:
+        running = asyncio.create_task(
+            manager(
+                client,
+                clock=SystemClock(),
+                rng=SystemRandom(),
+                cluster_cidr=args.cluster_cidr,
+                ca=(config.ca or b"").decode(),
+                node_monitor_grace=args.node_monitor_grace,
+                pod_eviction=args.pod_eviction,
+            ).run(),
+            name="controllers",
+        )
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, stopping):
+            task.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
