@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import cast
 
 import httptools
 
@@ -161,8 +162,8 @@ class _Connection(asyncio.Protocol):
     # --- from the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's TLS transport does not derive from asyncio.Transport
+        self._transport = cast(asyncio.Transport, transport)
         tls = transport.get_extra_info("ssl_object")
         self._subject = subject_of(tls.getpeercert()) if tls is not None else None
         self._server.connections += 1
