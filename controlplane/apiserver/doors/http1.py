@@ -21,6 +21,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
+from typing import cast
 
 import httptools
 
