@@ -222,9 +222,7 @@ def load_yaml(text: str | bytes) -> list[dict[str, Any]]:
         if document is None:
             continue
         if not isinstance(document, dict):
-            raise BadRequest(
-                f"a manifest is a mapping with apiVersion and kind, not a {type(document).__name__}"
-            )
+            raise BadRequest(f"a manifest is a mapping with apiVersion and kind, not a {type(document).__name__}")
         found.append(document)
     return found
 
@@ -242,17 +240,13 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
             key = "true" if key else "false"
         name = key if isinstance(key, str) else str(key)
         if name in made:
-            raise yaml.constructor.ConstructorError(
-                None, None, f'duplicate field "{name}"', key_node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f'duplicate field "{name}"', key_node.start_mark)
         made[name] = loader.construct_object(value_node, deep=True)
     return made
 
 
 _KubernetesLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_KubernetesLoader.add_constructor(
-    "tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node)
-)
+_KubernetesLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
 
 
 # ------------------------------------------------------------------ protobuf

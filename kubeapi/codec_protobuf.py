@@ -84,9 +84,7 @@ def _to_plain(message: Message) -> dict[str, Any]:
             made[name] = [_plain_scalar(v) for v in value] if field.is_repeated else _plain_scalar(value)
         elif of.GetOptions().map_entry:
             inner = of.fields_by_name["value"].message_type
-            made[name] = {
-                k: _plain_scalar(v) if inner is None else _plain_message(v) for k, v in value.items()
-            }
+            made[name] = {k: _plain_scalar(v) if inner is None else _plain_message(v) for k, v in value.items()}
         elif field.is_repeated:
             made[name] = [_plain_message(v) for v in value]
         else:
@@ -172,9 +170,9 @@ def _fill(message: Any, obj: Any, descriptor: Descriptor) -> None:
         value = getattr(obj, info.attribute)
         if value is None:
             continue
-        if value == "" or value == [] or value == {} or value is False or value == 0:
-            if not info.descriptor.has_presence or info.message is not None:
-                continue
+        empty = value in ("", [], {}) or value is False or value == 0
+        if empty and (not info.descriptor.has_presence or info.message is not None):
+            continue
         place = message
         for step in info.inside:
             place = getattr(place, step.name)
@@ -187,10 +185,7 @@ def _set(message: Any, info: FieldInfo, value: Any) -> None:
     slot = getattr(message, field.name)
     if info.map:
         for key, inner in value.items():
-            if (
-                field.message_type is not None
-                and field.message_type.fields_by_name["value"].message_type is None
-            ):
+            if field.message_type is not None and field.message_type.fields_by_name["value"].message_type is None:
                 slot[key] = inner
             else:
                 _fill_element(slot[key], info, inner)

@@ -233,9 +233,7 @@ class Timeout(ApiError):
 
 
 _BY_REASON: dict[str, type[ApiError]] = {cls.reason: cls for cls in ApiError.__subclasses__()}
-_BY_CODE: dict[int, type[ApiError]] = {
-    cls.http: cls for cls in ApiError.__subclasses__() if cls is not AlreadyExists
-}
+_BY_CODE: dict[int, type[ApiError]] = {cls.http: cls for cls in ApiError.__subclasses__() if cls is not AlreadyExists}
 
 
 def from_status(status: Mapping[str, Any]) -> ApiError:

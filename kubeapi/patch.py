@@ -82,9 +82,7 @@ def _operate(target: Any, operation: Mapping[str, Any], number: int) -> Any:
         return _change(target, steps, "add", value, path)
     if op in ("add", "replace", "remove"):
         return _change(target, steps, op, operation.get("value"), path)
-    raise BadRequest(
-        f"operation {number} of the JSON patch: {op!r} is none of add, remove, replace, move, copy, test"
-    )
+    raise BadRequest(f"operation {number} of the JSON patch: {op!r} is none of add, remove, replace, move, copy, test")
 
 
 def _misfit(path: str, why: str) -> Invalid:
@@ -159,9 +157,7 @@ def strategic_merge_patch(type_: Any, target: dict[str, Any], patch: Any) -> dic
     return _merge_map(target, patch, descriptor_of(type_), "")
 
 
-def _merge_map(
-    target: dict[str, Any], patch: dict[str, Any], message: Descriptor | None, path: str
-) -> dict[str, Any]:
+def _merge_map(target: dict[str, Any], patch: dict[str, Any], message: Descriptor | None, path: str) -> dict[str, Any]:
     directive = patch.get("$patch")
     if directive == "replace":
         return _plain({k: v for k, v in patch.items() if k != "$patch"})  # type: ignore[no-any-return]

@@ -97,9 +97,7 @@ class Authority:
         made.credentials.save(directory, "ca")
         return made
 
-    def server(
-        self, name: str, hosts: Iterable[str], *, now: datetime, life: timedelta = LEAF_LIFE
-    ) -> Credentials:
+    def server(self, name: str, hosts: Iterable[str], *, now: datetime, life: timedelta = LEAF_LIFE) -> Credentials:
         """For a listener that is reached by these DNS names and addresses."""
         return self._issue(name, (), hosts, (ExtendedKeyUsageOID.SERVER_AUTH,), now, life)
 
@@ -136,9 +134,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage("digital_signature", "key_encipherment"), critical=True)
             .add_extension(x509.ExtendedKeyUsage(list(usages)), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         names = [_alternative(host) for host in hosts]
         if names:

@@ -19,9 +19,7 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
     return bool(toleration.key) and toleration.operator in ("", "Equal") and toleration.value == taint.value
 
 
-def untolerated(
-    tolerations: Sequence[Toleration], taints: Iterable[Taint], effects: Sequence[str]
-) -> Taint | None:
+def untolerated(tolerations: Sequence[Toleration], taints: Iterable[Taint], effects: Sequence[str]) -> Taint | None:
     """The first taint of one of these effects that nothing tolerates."""
     for taint in taints:
         if taint.effect in effects and not any(tolerates(t, taint) for t in tolerations):
@@ -35,8 +33,7 @@ def term_matches(term: NodeSelectorTerm, node: Node) -> bool:
         return False
     fields = {"metadata.name": node.metadata.name}
     return all(
-        node_requirement(e.key, e.operator, e.values).matches(node.metadata.labels)
-        for e in term.match_expressions
+        node_requirement(e.key, e.operator, e.values).matches(node.metadata.labels) for e in term.match_expressions
     ) and all(node_requirement(e.key, e.operator, e.values).matches(fields) for e in term.match_fields)
 
 

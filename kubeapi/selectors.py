@@ -92,17 +92,11 @@ def _one(rest: str, text: str) -> tuple[Requirement, str]:
         operators: dict[str, Operator] = {"=": "in", "==": "in", "!=": "notin", ">": "gt", "<": "lt"}
         operator = operators[match.group(2)]
         if operator in ("gt", "lt") and not match.group(3).isdigit():
-            raise BadRequest(
-                f"unable to parse label selector {text!r}: {match.group(2)} takes a whole number"
-            )
-        return Requirement(match.group(1), operator, frozenset([match.group(3)])), rest[
-            match.end() :
-        ].lstrip()
+            raise BadRequest(f"unable to parse label selector {text!r}: {match.group(2)} takes a whole number")
+        return Requirement(match.group(1), operator, frozenset([match.group(3)])), rest[match.end() :].lstrip()
     if match := _EXISTS.match(rest):
         return Requirement(match.group(2), "!" if match.group(1) else "exists"), rest[match.end() :].lstrip()
-    raise BadRequest(
-        f"unable to parse label selector {text!r} at {rest!r}; write e.g. app=web,env in (a,b),!old"
-    )
+    raise BadRequest(f"unable to parse label selector {text!r} at {rest!r}; write e.g. app=web,env in (a,b),!old")
 
 
 _OPERATORS: dict[str, Operator] = {
@@ -125,9 +119,7 @@ def label_query(selector: meta_v1.LabelSelector | Mapping[str, str] | None) -> L
     for expression in selector.match_expressions:
         if expression.operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
             raise BadRequest(f"{expression.operator!r} is not a valid label selector operator")
-        found.append(
-            Requirement(expression.key, _OPERATORS[expression.operator], frozenset(expression.values))
-        )
+        found.append(Requirement(expression.key, _OPERATORS[expression.operator], frozenset(expression.values)))
     return LabelQuery(tuple(found))
 
 
@@ -175,9 +167,7 @@ def parse_field_selector(text: str) -> tuple[FieldTerm, ...]:
     for term in filter(None, text.split(",")):
         match = re.fullmatch(r"\s*([A-Za-z0-9_.]+)\s*(==|=|!=)(.*)", term)
         if match is None:
-            raise BadRequest(
-                f"invalid field selector {text!r}: write PATH=VALUE or PATH!=VALUE, with commas between"
-            )
+            raise BadRequest(f"invalid field selector {text!r}: write PATH=VALUE or PATH!=VALUE, with commas between")
         found.append(FieldTerm(match.group(1), match.group(2) != "!=", match.group(3).strip()))
     return tuple(found)
 
@@ -187,8 +177,6 @@ def field_query(text: str, supported: Mapping[str, Callable[[Any], str]]) -> Cal
     terms = parse_field_selector(text)
     for term in terms:
         if term.path not in supported:
-            raise BadRequest(
-                f"field label not supported: {term.path}; supported are {', '.join(sorted(supported))}"
-            )
+            raise BadRequest(f"field label not supported: {term.path}; supported are {', '.join(sorted(supported))}")
     readers = [(supported[t.path], t.equal, t.value) for t in terms]
     return lambda obj: all((read(obj) == value) == equal for read, equal, value in readers)

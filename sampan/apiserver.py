@@ -34,16 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def store_url(text: str) -> str:
+    """`sqlite:PATH` may name a relative path; the store's own form is absolute."""
+    if text.startswith("sqlite:") and not text.startswith("sqlite:///"):
+        return f"sqlite://{Path(text.removeprefix('sqlite:')).absolute()}"
+    return text
+
+
 async def _serve(args: argparse.Namespace) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tls = Tls(args.pki / "apiserver.crt", args.pki / "apiserver.key", args.pki / "ca.crt")
     text = await asyncio.to_thread(args.token_file.read_text) if args.token_file else ""
-    url = args.store
-    if url.startswith("sqlite:") and not url.startswith("sqlite:///"):
-        url = f"sqlite://{Path(url.removeprefix('sqlite:')).absolute()}"
-    store = await asyncio.to_thread(open_store, url)
+    store = await asyncio.to_thread(open_store, store_url(args.store))
     try:
         async with api_server(
             store=store,

@@ -21,7 +21,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
-from typing import cast
 
 import httptools
 
