@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,7 @@ async def test_a_watch_sends_lines_and_its_initial_events_end_with_a_bookmark(wo
     other.writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await other.reader.readuntil(b"\r\n\r\n")
     await http.ask("POST", CM, config_map("second"))
-    events: list[dict[str, dict[str, dict[str, object]]]] = []
+    events: list[dict[str, Any]] = []
     while not events or events[-1]["object"]["metadata"].get("name") != "second":
         line = await other.reader.readline()
         events += [json.loads(line)] if line.startswith(b"{") else []

@@ -419,7 +419,7 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
     def _observe(self, verb: str, request: Any, code: int, seconds: float | None) -> None:
         type_ = getattr(request, "type", None)
         known = type_ is not None and code not in (404, 401, 403)
-        group, resource = (type_.group, type_.resource) if known else ("", "")
+        group, resource = (type_.group, type_.resource) if known and type_ is not None else ("", "")
         subresource = getattr(request, "subresource", "") if known else ""
         self._metrics.observe(verb, group, resource, subresource, code, seconds, "grpc")
 
