@@ -16,9 +16,12 @@ from controlplane.controllers.garbage.controller import GarbageCollector
 from controlplane.controllers.manager import ControllerManager
 from controlplane.controllers.namespace.controller import Namespaces
 from controlplane.controllers.nodeipam.controller import NodeIpam
+from controlplane.controllers.nodelifecycle.controller import NodeLifecycle
+from controlplane.controllers.podgc.controller import PodGarbageCollector
 from controlplane.controllers.replicaset.controller import ReplicaSets
 from controlplane.controllers.serviceaccount.controller import ServiceAccounts
 from controlplane.controllers.shared import Runnable, Shared
+from controlplane.controllers.volumes.controller import Volumes
 from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
@@ -37,6 +40,9 @@ def builders(
         lambda shared: [EndpointSlices(shared).controller],
         lambda shared: [Namespaces(shared).controller],
         lambda shared: [GarbageCollector(shared).controller],
+        lambda shared: [NodeLifecycle(shared, grace=node_monitor_grace, pod_eviction=pod_eviction).controller],
+        lambda shared: Volumes(shared).controllers,
+        lambda shared: [PodGarbageCollector(shared).controller],
         lambda shared: [NodeIpam(shared, cluster_cidr=cluster_cidr).controller],
         lambda shared: [ServiceAccounts(shared, ca=ca).controller],
     ]

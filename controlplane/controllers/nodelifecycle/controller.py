@@ -1,0 +1,123 @@
+"""Listens for the nodes' heartbeats (their leases) and carries out what their silence means."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime
+
+from controlplane.controllers.nodelifecycle.plan import conditions_of, plan_eviction, taints_of, unready
+from controlplane.controllers.shared import Shared
+from kubeapi.client.controller import Controller, Done, own_key
+from kubeapi.client.keys import Key, by_node
+from kubeapi.errors import Conflict, NotFound
+from kubeapi.meta import get_condition, is_true, replace
+from kubeapi.types.coordination_v1 import Lease
+from kubeapi.types.core_v1 import Node, Pod
+
+LEASES = "kube-node-lease"
+GRACE = 40.0
+
+
+class NodeLifecycle:
+    _heard: dict[str, tuple[tuple[str, datetime | None], float]]
+    """Node name to its last sign of life, and when, by our own clock, we saw it first."""
+
+    def __init__(self, shared: Shared, *, grace: float = GRACE, pod_eviction: float | None = None) -> None:
+        self._shared = shared
+        self._client = shared.client
+        self._grace = grace
+        self._pod_eviction = pod_eviction
+        self._nodes = shared.informers.of(Node)
+        self._leases = shared.informers.of(Lease)
+        self._pods = shared.informers.of(Pod, {"node": by_node})
+        self._heard = {}
+        self.controller: Controller[Key] = Controller(
+            "nodelifecycle",
+            self.reconcile,
+            sources={self._nodes: own_key, self._leases: _key_of_lease, self._pods: _key_of_pod},
+            clock=shared.clock,
+            rng=shared.rng,
+            workers=4,
+        )
+
+    async def reconcile(self, key: Key) -> Done:
+        node = self._nodes.get(key)
+        if node is None:
+            self._heard.pop(key.name, None)
+            return Done()
+        silence = self._silence(node)
+        now = self._shared.clock.now().replace(microsecond=0)
+        node = await self._judge(node, silence >= self._grace, now)
+        pods = self._pods.cache.by("node", key.name)
+        if not is_true(node.status.conditions, "Ready"):
+            await self._unready(pods, now)
+        again = await self._evict(node, pods)
+        waits = [again] if again is not None else []
+        if silence < self._grace:
+            waits.append(self._grace - silence)
+        return Done(requeue_after=max(0.01, min(waits)) if waits else None)
+
+    def _silence(self, node: Node) -> float:
+        lease = self._leases.cache.find(node.metadata.name, LEASES)
+        renewed = (lease.spec.renew_time or "") if lease is not None else ""
+        ready = get_condition(node.status.conditions, "Ready")
+        agent = ready is not None and ready.status != "Unknown"
+        sign = (renewed, ready.last_heartbeat_time if ready is not None and agent else None)
+        now = self._shared.clock.monotonic()
+        known = self._heard.get(node.metadata.name)
+        if known is None or (known[0] != sign and not self._is_our_own_doing(known[0], sign)):
+            self._heard[node.metadata.name] = known = (sign, now)
+        return now - known[1]
+
+    @staticmethod
+    def _is_our_own_doing(old: tuple[str, datetime | None], new: tuple[str, datetime | None]) -> bool:
+        """That we wrote Unknown over the agent's condition is no sign of life."""
+        return old[0] == new[0] and new[1] is None
+
+    async def _judge(self, node: Node, silent: bool, now: datetime) -> Node:
+        conditions = conditions_of(node, silent, now)
+        if conditions != node.status.conditions:
+            status = replace(node.status, conditions=conditions)
+            node = await self._client.update(replace(node, status=status), subresource="status")
+            message = f"Node {node.metadata.name} status is now: NodeNotReady"
+            self._shared.events.event(node, "Normal", "NodeNotReady", message)
+        taints = taints_of(node, node.status.conditions, now)
+        if taints != node.spec.taints:
+            node = await self._client.update(replace(node, spec=replace(node.spec, taints=taints)))
+        return node
+
+    async def _unready(self, pods: list[Pod], now: datetime) -> None:
+        for pod in pods:
+            lost = unready(pod, now)
+            if lost is not None:
+                with suppress(NotFound, Conflict):
+                    await self._client.update(lost, subresource="status")
+
+    async def _evict(self, node: Node, pods: list[Pod]) -> float | None:
+        todo = plan_eviction(
+            node,
+            pods,
+            self._shared.clock.now(),
+            default_toleration=self._pod_eviction,
+            suspended=not any(is_true(n.status.conditions, "Ready") for n in self._nodes.cache),
+        )
+
+        async def evict(pod: Pod) -> None:
+            name, namespace = pod.metadata.name, pod.metadata.namespace
+            grace = 0 if todo.force else None
+            with suppress(NotFound, Conflict):
+                await self._client.delete(Pod, name, namespace, grace_seconds=grace, uid=pod.metadata.uid)
+                message = f"Marking for deletion Pod {namespace}/{name}"
+                self._shared.events.event(pod, "Normal", "TaintManagerEviction", message)
+
+        await asyncio.gather(*(evict(pod) for pod in todo.pods))
+        return todo.look_again
+
+
+def _key_of_lease(lease: Lease) -> Key | None:
+    return Key("", lease.metadata.name) if lease.metadata.namespace == LEASES else None
+
+
+def _key_of_pod(pod: Pod) -> Key | None:
+    return Key("", pod.spec.node_name) if pod.spec.node_name else None

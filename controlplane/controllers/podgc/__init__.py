@@ -1,0 +1,1 @@
+"""Pods that nobody else would ever remove."""
