@@ -23,6 +23,8 @@ DOMAIN = "cluster.local"
 KUBERNETES = "10.96.0.1"
 
 ADMIN = Identity("admin", "admin", ("system:masters",))
+LEASES_PER_GRACE = 4
+"""Signs of life that must fail to come until a node is given up."""
 SCHEDULER = Identity("scheduler", "system:kube-scheduler")
 CONTROLLERS = Identity("controllers", "system:kube-controller-manager")
 
@@ -106,6 +108,7 @@ class Layout:
                 f"--cluster-cidr={CLUSTER_CIDR}",
                 f"--cluster-dns={DNS_ADDRESS}",
                 f"--cluster-domain={DOMAIN}",
+                f"--lease={settings.node_monitor_grace / LEASES_PER_GRACE}",
             ]  # fmt: skip
             parts.append(self._component(node, command))
         return self._component("apiserver", server), parts

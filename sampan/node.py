@@ -61,6 +61,8 @@ class NodeConfig:
     memory: int = 0
     """Bytes to offer; 0: what the machine has."""
     cpus: float = 0.0
+    lease: float = 10.0
+    """Seconds between two signs of life; the cluster gives a node up after several have failed to come."""
     tls: Tls | None = None
     labels: dict[str, str] = field(default_factory=dict)
 
@@ -189,6 +191,7 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
         dialer=dialer,
         port=port,
         observer=observer,
+        times=AgentTimes(lease=config.lease),
     )
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -230,6 +233,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-pods", type=int, default=110)
     parser.add_argument("--memory", type=int, default=0, help="bytes to offer (default: all)")
     parser.add_argument("--cpus", type=float, default=0.0, help="cores to offer (default: all)")
+    parser.add_argument("--lease", type=float, default=10.0, metavar="SECONDS", help="between two signs of life")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
 
 
@@ -258,6 +262,7 @@ async def _main(args: argparse.Namespace) -> int:
         pods=args.max_pods,
         memory=args.memory,
         cpus=args.cpus,
+        lease=args.lease,
         tls=Tls(certificate=access.cert, key=access.key, ca=access.ca),
         labels=dict(label.partition("=")[::2] for label in args.label),
     )
