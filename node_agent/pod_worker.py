@@ -281,6 +281,9 @@ class PodWorker:
         return observed
 
     def _targets(self, observed: Observed) -> dict[str, Target]:
+        """None until the pod's address is known: an agent that has just started finds containers before it has that."""
+        if not self._pod_ip:
+            return {}
         sandbox, wishes = observed.sandbox(), self._wishes()
         pid = sandbox.pid if sandbox else 0
         return {

@@ -87,7 +87,7 @@ class Demo:
         return _run([sys.executable, "-m", "sampan", *words, f"--data-dir={self._layout.directory}"], timeout=180)
 
     def up(self) -> str:
-        return self._sampan("up", f"--nodes={self._nodes}", "--node-monitor-grace=6", "--pod-eviction=3")
+        return self._sampan("up", f"--nodes={self._nodes}", "--node-monitor-grace=8", "--pod-eviction=3")
 
     def down(self) -> str:
         nodes = node_names(self._layout)
@@ -150,9 +150,7 @@ class Demo:
         pods = self._web()
         first = pods[0]
         other = next(p for p in pods if p["spec"]["nodeName"] != first["spec"]["nodeName"])
-        seen = self._exec(
-            first["metadata"]["name"], "wget", "-qO-", "-T", "5", f"http://{other['status']['podIP']}:8080/"
-        )
+        seen = self._exec(first["metadata"]["name"], "wget", "-qO-", f"http://{other['status']['podIP']}:8080/")
         _expect(seen, other["metadata"]["name"])
         return f"{first['metadata']['name']} on {first['spec']['nodeName']} reads: {seen}"
 
@@ -161,7 +159,7 @@ class Demo:
         ip = self._get("service", "web")["spec"]["clusterIP"]
         lines = []
         for host in (ip, "web", "web.default.svc.cluster.local"):
-            seen = self._exec(pod, "wget", "-qO-", "-T", "5", f"http://{host}/")
+            seen = self._exec(pod, "wget", "-qO-", f"http://{host}/")
             _expect(seen, "web-")
             lines.append(f"http://{host}/ answers: {seen}")
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What every cluster has from its first second: system namespaces, the `kubernetes` service, priority classes."""
+"""What every cluster has from its first second: system namespaces, the `kubernetes` service, priority and storage classes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from controlplane.apiserver.api import Api
 from controlplane.apiserver.context import RequestContext
 from kubeapi.errors import AlreadyExists
 from kubeapi.scheme import SCHEME
-from kubeapi.types import core_v1, discovery_v1, meta_v1, scheduling_v1
+from kubeapi.types import core_v1, discovery_v1, meta_v1, scheduling_v1, storage_v1
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+LOCAL_PATH = "sampan.dev/local-path"
+"""The provisioner that needs nothing but a directory of the node; the volume controller serves it."""
 PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 
 
@@ -18,6 +20,15 @@ async def bootstrap(api: Api, *, address: str, port: int) -> None:
         await _ensure(api, core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name)))
     for name, value in PRIORITIES.items():
         await _ensure(api, scheduling_v1.PriorityClass(metadata=meta_v1.ObjectMeta(name=name), value=value))
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    await _ensure(
+        api,
+        storage_v1.StorageClass(
+            metadata=meta_v1.ObjectMeta(name="local-path", annotations=default),
+            provisioner=LOCAL_PATH,
+            volume_binding_mode="WaitForFirstConsumer",
+        ),
+    )
     labels = {"component": "apiserver", "provider": "kubernetes"}
     await _ensure(
         api,
