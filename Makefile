@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv setup test lint format generate demo
+.PHONY: help venv setup test e2e demo lint format generate
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,8 +33,11 @@ format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup      ## all tests; those of real parts need root
-	$(BIN)/pytest -n 4 --dist loadfile
+test: setup      ## all tests but the demo; those of real parts need root
+	$(BIN)/pytest -n 4 --dist loadfile -m "not e2e"
 
 demo: setup      ## a cluster of three nodes, every promise checked aloud, nothing left behind
 	$(BIN)/python -m sampan demo
+
+e2e: setup       ## the demo as a test
+	$(BIN)/pytest -m e2e tests/e2e

@@ -36,9 +36,7 @@ class ControllerManager:
     ) -> None:
         self._rng = rng
         self._events = EventRecorder(client, component=COMPONENT, clock=clock, rng=rng)
-        shared = Shared(
-            client=client, clock=clock, rng=rng, informers=Informers(client, rng=rng), events=self._events
-        )
+        shared = Shared(client=client, clock=clock, rng=rng, informers=Informers(client, rng=rng), events=self._events)
         self._controllers = [controller for build in builders for controller in build(shared)]
         self._informers = shared.informers
 
@@ -50,6 +48,4 @@ class ControllerManager:
                 name = f"informer-{number}"
                 tasks.create_task(forever(informer.run, name=name, rng=self._rng), name=name)
             for controller in self._controllers:
-                tasks.create_task(
-                    forever(controller.run, name=controller.name, rng=self._rng), name=controller.name
-                )
+                tasks.create_task(forever(controller.run, name=controller.name, rng=self._rng), name=controller.name)

@@ -74,9 +74,7 @@ class Scheduler:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for informer in self._informers:
-                tasks.create_task(
-                    forever(informer.run, name=informer.name, rng=self._rng), name=informer.name
-                )
+                tasks.create_task(forever(informer.run, name=informer.name, rng=self._rng), name=informer.name)
             for informer in self._informers:
                 await informer.synced.wait()
             for name, run in (
@@ -229,9 +227,7 @@ class Scheduler:
             except (NotFound, Conflict):
                 continue
             except (ApiError, OSError) as error:
-                self._log.warning(
-                    "cannot report on %s/%s: %s", pod.metadata.namespace, pod.metadata.name, error
-                )
+                self._log.warning("cannot report on %s/%s: %s", pod.metadata.namespace, pod.metadata.name, error)
                 await asyncio.sleep(1.0)
                 self._reports.setdefault(uid, (pod, message))
 

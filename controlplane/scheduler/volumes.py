@@ -36,9 +36,7 @@ class VolumeNeeds:
                 return "node(s) had volume node affinity conflict"
         taken: set[str] = set()
         for claim, class_ in self.waiting:
-            volume_ = next(
-                (v for v in self.available if v.metadata.name not in taken and _here(v, claim, node)), None
-            )
+            volume_ = next((v for v in self.available if v.metadata.name not in taken and _here(v, claim, node)), None)
             if volume_ is not None:
                 taken.add(volume_.metadata.name)
             elif class_.provisioner == NO_PROVISIONER:
@@ -73,9 +71,7 @@ def needs_of(
         if is_bound(claim):
             volume = volume_of(claim.spec.volume_name)
             if volume is None:
-                return VolumeNeeds(
-                    blocked="node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
-                )
+                return VolumeNeeds(blocked="node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
             bound.append(volume)
             continue
         class_ = class_named(class_of(claim))
@@ -87,9 +83,5 @@ def needs_of(
 
 def claims_of(pod: Pod) -> list[str]:
     """An ephemeral volume's claim is named after the pod and the volume."""
-    found = [
-        v.persistent_volume_claim.claim_name
-        for v in pod.spec.volumes
-        if v.persistent_volume_claim is not None
-    ]
+    found = [v.persistent_volume_claim.claim_name for v in pod.spec.volumes if v.persistent_volume_claim is not None]
     return found + [f"{pod.metadata.name}-{v.name}" for v in pod.spec.volumes if v.ephemeral is not None]

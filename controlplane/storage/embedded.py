@@ -128,9 +128,7 @@ class EmbeddedStore:
     async def delete(self, key: str, *, at: int) -> int:
         return await self._submit("delete", key, b"", at)
 
-    async def _submit(
-        self, verb: Literal["create", "update", "delete"], key: str, value: bytes, at: int
-    ) -> int:
+    async def _submit(self, verb: Literal["create", "update", "delete"], key: str, value: bytes, at: int) -> int:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         if self._journal is None:
@@ -181,9 +179,7 @@ class EmbeddedStore:
             if not changes:
                 continue
             try:
-                await loop.run_in_executor(
-                    self._journal.thread, self._journal.write, changes, self._history.compacted
-                )
+                await loop.run_in_executor(self._journal.thread, self._journal.write, changes, self._history.compacted)
             except StoreError as error:
                 log.error("a batch of %d writes was refused: %s", len(changes), error)
                 for write, _ in decided:

@@ -54,10 +54,7 @@ class Journal:
     def _load(self) -> Saved:
         numbers = dict(self._db.execute("SELECT name, value FROM numbers"))
         return Saved(
-            entries=[
-                Entry(*row)
-                for row in self._db.execute("SELECT key, value, revision FROM entries ORDER BY key")
-            ],
+            entries=[Entry(*row) for row in self._db.execute("SELECT key, value, revision FROM entries ORDER BY key")],
             changes=[
                 Change(*row)
                 for row in self._db.execute(

@@ -102,8 +102,6 @@ async def test_a_watch_from_before_the_compaction_is_refused(store: Store) -> No
 
 async def test_of_concurrent_swaps_at_one_revision_exactly_one_wins(store: Store) -> None:
     at = await store.create("/a", b"0")
-    results = await asyncio.gather(
-        *(store.update("/a", b"%d" % n, at=at) for n in range(50)), return_exceptions=True
-    )
+    results = await asyncio.gather(*(store.update("/a", b"%d" % n, at=at) for n in range(50)), return_exceptions=True)
     assert sum(isinstance(r, int) for r in results) == 1
     assert sum(isinstance(r, RevisionConflict) for r in results) == 49

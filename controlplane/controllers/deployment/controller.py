@@ -83,9 +83,7 @@ class Deployments:
                     owned.append(rs)
                 else:
                     refs = [r for r in rs.metadata.owner_references if r.uid != deployment.metadata.uid]
-                    await self._client.update(
-                        replace(rs, metadata=replace(rs.metadata, owner_references=refs))
-                    )
+                    await self._client.update(replace(rs, metadata=replace(rs.metadata, owner_references=refs)))
             elif (
                 controller_of(rs) is None
                 and matches
@@ -93,9 +91,7 @@ class Deployments:
             ):
                 refs = [*rs.metadata.owner_references, controller_reference(deployment)]
                 owned.append(
-                    await self._client.update(
-                        replace(rs, metadata=replace(rs.metadata, owner_references=refs))
-                    )
+                    await self._client.update(replace(rs, metadata=replace(rs.metadata, owner_references=refs)))
                 )
                 self._barrier.wrote(key, revision_of(owned[-1]))
         return owned
@@ -121,9 +117,7 @@ class Deployments:
     async def _delete(self, old: Sequence[ReplicaSet]) -> None:
         for rs in old:
             try:
-                await self._client.delete(
-                    ReplicaSet, rs.metadata.name, rs.metadata.namespace, uid=rs.metadata.uid
-                )
+                await self._client.delete(ReplicaSet, rs.metadata.name, rs.metadata.namespace, uid=rs.metadata.uid)
             except NotFound:
                 continue
 
@@ -136,9 +130,7 @@ class Deployments:
             self._barrier.wrote(key, revision_of(there))
             same = without_hash(there.spec.template) == without_hash(rs.spec.template)
             if not (is_controlled_by(there, deployment) and same):
-                status = replace(
-                    deployment.status, collision_count=(deployment.status.collision_count or 0) + 1
-                )
+                status = replace(deployment.status, collision_count=(deployment.status.collision_count or 0) + 1)
                 await self._client.update(replace(deployment, status=status), subresource="status")
             raise Conflict(f"replica set {rs.metadata.name} is there already") from error
         self._barrier.wrote(key, revision_of(created))

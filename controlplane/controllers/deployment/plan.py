@@ -28,9 +28,7 @@ class DeploymentPlan:
     look_again: float | None = None
 
 
-def plan(
-    deployment: Deployment, owned: Sequence[ReplicaSet], pods: Sequence[Pod], now: datetime
-) -> DeploymentPlan:
+def plan(deployment: Deployment, owned: Sequence[ReplicaSet], pods: Sequence[Pod], now: datetime) -> DeploymentPlan:
     """`pods` are those of all owned sets; only Recreate asks whether the old ones are really gone."""
     new = sets.find_new(deployment, owned)
     old = [rs for rs in owned if rs is not new]
@@ -46,9 +44,7 @@ def plan(
         may_start = True
         if deployment.spec.strategy.type == "Recreate":
             uids = {rs.metadata.uid for rs in old}
-            running = any(
-                not is_terminal(p) and any(r.uid in uids for r in p.metadata.owner_references) for p in pods
-            )
+            running = any(not is_terminal(p) and any(r.uid in uids for r in p.metadata.owner_references) for p in pods)
             sizes, may_start = rolling.recreate(new, old, replicas(deployment), running)
         elif new is not None:
             sizes = rolling.roll(deployment, new, old)
@@ -86,9 +82,7 @@ def plan(
     )
 
 
-def _superfluous(
-    deployment: Deployment, status: DeploymentStatus, old: Sequence[ReplicaSet]
-) -> list[ReplicaSet]:
+def _superfluous(deployment: Deployment, status: DeploymentStatus, old: Sequence[ReplicaSet]) -> list[ReplicaSet]:
     limit = deployment.spec.revision_history_limit
     if limit is None or deployment.spec.paused or not is_complete(deployment, status):
         return []

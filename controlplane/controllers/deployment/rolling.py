@@ -85,9 +85,7 @@ def roll(deployment: Deployment, new: ReplicaSet, old: Sequence[ReplicaSet]) -> 
     return sizes
 
 
-def recreate(
-    new: ReplicaSet | None, old: Sequence[ReplicaSet], wanted: int, old_pods: bool
-) -> tuple[Sizes, bool]:
+def recreate(new: ReplicaSet | None, old: Sequence[ReplicaSet], wanted: int, old_pods: bool) -> tuple[Sizes, bool]:
     """The sizes, and whether the new set may be there at all."""
     down = {rs.metadata.name: 0 for rs in old if replicas(rs)}
     if down or old_pods:

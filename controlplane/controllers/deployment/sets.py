@@ -68,9 +68,7 @@ def replicas(obj: Deployment | ReplicaSet) -> int:
     return 1 if obj.spec.replicas is None else obj.spec.replicas
 
 
-def annotations_of_new(
-    deployment: Deployment, new: ReplicaSet | None, old: Sequence[ReplicaSet]
-) -> dict[str, str]:
+def annotations_of_new(deployment: Deployment, new: ReplicaSet | None, old: Sequence[ReplicaSet]) -> dict[str, str]:
     """A rollback makes an old set the newest: its former revision goes into its history."""
     had = dict(new.metadata.annotations) if new is not None else {}
     had.update({k: v for k, v in deployment.metadata.annotations.items() if k not in _OURS})

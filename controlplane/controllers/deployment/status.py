@@ -44,9 +44,7 @@ def status_of(
         "Available",
         "True" if enough else "False",
         "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
-        "Deployment has minimum availability."
-        if enough
-        else "Deployment does not have minimum availability.",
+        "Deployment has minimum availability." if enough else "Deployment does not have minimum availability.",
         now,
     )
     conditions = _failure(conditions, sets, now)
@@ -65,9 +63,7 @@ def _progress(
     if deadline is None or deadline == FOREVER:
         return without_condition(conditions, "Progressing")
     old = get_condition(conditions, "Progressing")
-    subject = (
-        f'ReplicaSet "{new.metadata.name}"' if new is not None else f'Deployment "{deployment.metadata.name}"'
-    )
+    subject = f'ReplicaSet "{new.metadata.name}"' if new is not None else f'Deployment "{deployment.metadata.name}"'
     if deployment.spec.paused:
         if old is not None and old.reason == "ProgressDeadlineExceeded":
             return conditions
@@ -106,13 +102,7 @@ def deadline_in(deployment: Deployment, status: DeploymentStatus, now: datetime)
     """Seconds until the rollout counts as stuck; None when it does not run, or is stuck already."""
     limit = deployment.spec.progress_deadline_seconds
     old = get_condition(status.conditions, "Progressing")
-    if (
-        limit is None
-        or limit == FOREVER
-        or deployment.spec.paused
-        or old is None
-        or old.last_update_time is None
-    ):
+    if limit is None or limit == FOREVER or deployment.spec.paused or old is None or old.last_update_time is None:
         return None
     if old.reason in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded"):
         return None
@@ -148,7 +138,5 @@ def _put(
     old = get_condition(conditions, type_)
     if old is not None and (old.status, old.reason, old.message) == (status, reason, message) and not fresh:
         return conditions
-    condition = DeploymentCondition(
-        type=type_, status=status, reason=reason, message=message, last_update_time=now
-    )
+    condition = DeploymentCondition(type=type_, status=status, reason=reason, message=message, last_update_time=now)
     return set_condition(conditions, condition, now)

@@ -69,9 +69,7 @@ class ReplicaSets:
         status = status_of(rs, claims.own, failure, now)
         if status != rs.status:
             await self._client.update(replace(rs, status=status), subresource="status")
-        return Done(
-            requeue_after=1.0 if failure else next_available(rs, claims.own, self._shared.clock.now())
-        )
+        return Done(requeue_after=1.0 if failure else next_available(rs, claims.own, self._shared.clock.now()))
 
     def _seen(self, key: Key, pod: Pod) -> Pod:
         if pod.metadata.uid in self._deleted.get(key, ()) and pod.metadata.deletion_timestamp is None:
@@ -93,9 +91,7 @@ class ReplicaSets:
     async def _claim(self, key: Key, rs: ReplicaSet, adopt: list[Pod], release: list[Pod]) -> None:
         for pod in adopt:
             refs = [*pod.metadata.owner_references, controller_reference(rs)]
-            adopted = await self._client.update(
-                replace(pod, metadata=replace(pod.metadata, owner_references=refs))
-            )
+            adopted = await self._client.update(replace(pod, metadata=replace(pod.metadata, owner_references=refs)))
             self._barrier.wrote(key, revision_of(adopted))
         for pod in release:
             refs = [ref for ref in pod.metadata.owner_references if ref.uid != rs.metadata.uid]

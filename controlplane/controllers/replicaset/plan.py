@@ -103,9 +103,7 @@ def status_of(rs: ReplicaSet, own: Sequence[Pod], failure: str, now: datetime) -
     template = rs.spec.template.metadata.labels.items()
     conditions = without_condition(rs.status.conditions, "ReplicaFailure")
     if failure:
-        condition = ReplicaSetCondition(
-            type="ReplicaFailure", status="True", reason="FailedCreate", message=failure
-        )
+        condition = ReplicaSetCondition(type="ReplicaFailure", status="True", reason="FailedCreate", message=failure)
         conditions = set_condition(rs.status.conditions, condition, now)
     return ReplicaSetStatus(
         replicas=len(active),
@@ -122,7 +120,5 @@ def next_available(rs: ReplicaSet, own: Sequence[Pod], now: datetime) -> float |
     """Seconds until another ready pod has been so for minReadySeconds."""
     if not rs.spec.min_ready_seconds:
         return None
-    moments = [
-        at for p in own if is_active(p) and (at := available_at(p, rs.spec.min_ready_seconds)) and at > now
-    ]
+    moments = [at for p in own if is_active(p) and (at := available_at(p, rs.spec.min_ready_seconds)) and at > now]
     return (min(moments) - now).total_seconds() + 0.001 if moments else None
