@@ -70,6 +70,8 @@ USERS: dict[str, tuple[Rule, ...]] = {
         Rule(verbs=("create",), resources=("pods/binding", "bindings")),
         Rule(verbs=("update", "patch"), resources=("pods/status",)),
         Rule(verbs=("delete",), resources=("pods",)),
+        # It names the node where a claim that waits for its first consumer is to be provisioned.
+        Rule(verbs=("update", "patch"), resources=("persistentvolumeclaims", "persistentvolumes")),
     ),
 }
 GROUPS: dict[str, tuple[Rule, ...]] = {
