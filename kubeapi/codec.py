@@ -67,12 +67,12 @@ def decode_strict(type_: type[T], data: bytes | str) -> tuple[T, list[str]]:
 
 
 def _decode_slowly(type_: type[T], data: bytes | str) -> tuple[T, list[str]]:
+    problems: list[str] = []
     try:
         raw = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+        return _convert(type_, prune(type_, raw, problems)), problems
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the object provided is not JSON: {error}") from error
-    problems: list[str] = []
-    return _convert(type_, prune(type_, raw, problems)), problems
 
 
 def from_builtins(type_: type[T], value: Any) -> T:
@@ -184,8 +184,11 @@ def duplicates(data: bytes | str) -> list[str]:
             found = True
         return made
 
-    json.loads(data, object_pairs_hook=hook)
-    return _duplicate_paths(data) if found else []
+    try:
+        json.loads(data, object_pairs_hook=hook)
+        return _duplicate_paths(data) if found else []
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the object provided is not JSON: {error}") from error
 
 
 def _duplicate_paths(data: bytes | str) -> list[str]:

@@ -103,17 +103,24 @@ def _plain_message(message: Any) -> Any:
     return FROM_WIRE[scalar](message) if scalar else _to_plain(message)
 
 
+def _moment(seconds: int, microseconds: int) -> datetime:
+    try:
+        return EPOCH + timedelta(seconds=seconds, microseconds=microseconds)
+    except OverflowError as error:
+        raise BadRequest(f"a time {seconds} seconds from 1970 cannot be shown") from error
+
+
 def _time(message: Any) -> str | None:
     if not message.seconds and not message.nanos:
         return None
-    moment = EPOCH + timedelta(seconds=message.seconds)
+    moment = _moment(message.seconds, 0)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _micro(message: Any) -> str | None:
     if not message.seconds and not message.nanos:
         return None
-    moment = EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
+    moment = _moment(message.seconds, message.nanos // 1000)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -214,7 +221,10 @@ def _set_time(message: Any, value: datetime) -> None:
 
 
 def _set_micro(message: Any, value: str) -> None:
-    passed = datetime.fromisoformat(value) - EPOCH
+    try:
+        passed = datetime.fromisoformat(value) - EPOCH
+    except (ValueError, TypeError) as error:
+        raise BadRequest(f"{value!r} is no time with a zone, such as 2026-11-21T04:05:06.000000Z") from error
     message.seconds = passed.days * 86400 + passed.seconds
     message.nanos = passed.microseconds * 1000
 

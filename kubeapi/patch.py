@@ -13,6 +13,7 @@ Server-side apply (list_type, list_map_keys) will need the same FieldInfo and st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from kubeapi.errors import BadRequest, FieldError, Invalid
 from kubeapi.schema import FieldInfo, descriptor_of, field_at, fields_of
 
 MOST_OPERATIONS = 10_000
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 def merge_key_of(type_: Any, path: tuple[str, ...]) -> str:
@@ -100,7 +102,7 @@ def _pointer(path: str) -> list[str]:
 def _index(items: list[Any], step: str, path: str, *, past_end: bool) -> int:
     if past_end and step == "-":
         return len(items)
-    if not step.isdigit() or int(step) > len(items) - (0 if past_end else 1):
+    if not _INDEX.fullmatch(step) or int(step) > len(items) - (0 if past_end else 1):
         raise _misfit(path, f"{step!r} is no index of a list of {len(items)}")
     return int(step)
 

@@ -18,7 +18,7 @@ Quantity = str | int | float
 
 DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
-_SYNTAX = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
+_SYNTAX = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _MOST_DIGITS = 64
 
 
@@ -63,6 +63,8 @@ def canonical(quantity: Quantity) -> str:
 
 
 def format_decimal(value: Fraction | int) -> str:
+    if value == 0:
+        return "0"
     return _format(Fraction(value), [(s, p) for s, p in sorted(DECIMAL.items(), key=lambda x: -x[1])])
 
 

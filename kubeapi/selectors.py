@@ -146,6 +146,8 @@ def node_requirement(key: str, operator: str, values: list[str]) -> Requirement:
     """Of a NodeSelectorRequirement. Raises BadRequest."""
     if operator not in _OPERATORS:
         raise BadRequest(f"{operator!r} is not a valid node selector operator; use {', '.join(_OPERATORS)}")
+    if operator in ("Gt", "Lt") and len(values) != 1:
+        raise BadRequest(f"the node selector operator {operator} takes exactly one value, not {len(values)}")
     return Requirement(key, _OPERATORS[operator], frozenset(values))
 
 

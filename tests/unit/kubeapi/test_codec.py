@@ -84,3 +84,28 @@ def test_no_protobuf_message_breaks_the_decoder(data: bytes) -> None:
         codec.decode_protobuf(core_v1.Pod, body)
     except BadRequest:
         return
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"foo": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"foo": "\xff"}',
+        b'{"spec": {"nodeName": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}}",
+    ],
+    ids=["deep unknown field", "bad UTF-8 in an unknown field", "deep where a text belongs"],
+)
+def test_hostile_bodies_are_refused(body: bytes) -> None:
+    for decode in (codec.decode, codec.decode_strict):
+        with pytest.raises(BadRequest):
+            decode(core_v1.Pod, body)
+
+
+def test_a_time_beyond_the_calendar_is_refused() -> None:
+    from kubeapi.pb.kubernetes.core_v1_pb2 import Pod
+    from kubeapi.pb.kubernetes.runtime_pb2 import Unknown
+
+    pod = Pod()
+    pod.metadata.creation_timestamp.seconds = 2**62
+    with pytest.raises(BadRequest):
+        codec.decode_protobuf(core_v1.Pod, b"k8s\x00" + Unknown(raw=pod.SerializeToString()).SerializeToString())

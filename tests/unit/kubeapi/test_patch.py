@@ -53,6 +53,8 @@ def test_json_patch(target: Any, operations: Any, result: Any) -> None:
         {"op": "remove", "path": "/nope"},
         {"op": "replace", "path": "/nope", "value": 1},
         {"op": "add", "path": "/l/9", "value": 1},
+        {"op": "add", "path": "/l/²", "value": 1},
+        {"op": "add", "path": "/l/00", "value": 1},
         {"op": "add", "path": "/a/b", "value": 1},
     ],
 )

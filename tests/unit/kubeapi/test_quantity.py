@@ -70,3 +70,4 @@ def test_units_round_up() -> None:
     assert whole("1500m") == 2
     assert add("1Gi", "512Mi") == "1536Mi"
     assert add("100m", "0.9") == "1"
+    assert add() == "0"
