@@ -342,3 +342,15 @@ async def test_stored_json_is_what_clients_read(api: Api) -> None:
     item = await api.create(CTX, PODS, "default", pod())
     assert codec.decode(core_v1.Pod, item.json) == item.object
     assert item.object.metadata.resource_version == str(item.revision)
+
+
+async def test_a_node_affinity_that_nothing_can_read_is_refused(api: Api) -> None:
+    requirement = core_v1.NodeSelectorRequirement(key="cores", operator="Gt", values=[])
+    term = core_v1.NodeSelectorTerm(match_expressions=[requirement])
+    wanted = core_v1.NodeAffinity(
+        required_during_scheduling_ignored_during_execution=core_v1.NodeSelector(node_selector_terms=[term])
+    )
+    faulty = pod()
+    faulty = replace(faulty, spec=replace(faulty.spec, affinity=core_v1.Affinity(node_affinity=wanted)))
+    with pytest.raises(Invalid, match="Gt takes exactly one value"):
+        await api.create(CTX, PODS, "default", faulty)
