@@ -12,11 +12,11 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -29,7 +29,10 @@ _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x00000017
 _NUD_PERMANENT = 0x80
 _ONLINK = 4
 _NTF_SELF = 2
+_CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class NetworkError(Exception):
@@ -104,16 +107,51 @@ def _ignore(error: NetlinkError, *codes: int) -> None:
         raise NetworkError(str(error)) from error
 
 
+def _inside(method: Callable[Concatenate["NetlinkKernel", P], R]) -> Callable[Concatenate["NetlinkKernel", P], R]:
+    """Runs a method in the kernel's namespace: in a thread that enters it and ends with it, so no other is moved.
+
+    pyroute2's own way into a namespace forks this process and then ends the child with SIGTERM. The child of an
+    asyncio process shares the pipe of its signal handlers: the parent took the signal for its own, and went down.
+    """
+
+    @wraps(method)
+    def run(self: "NetlinkKernel", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.enter(lambda: method(self, *args, **kwargs))
+
+    return run
+
+
 class NetlinkKernel:
     """Linux through netlink. `namespace` is a path such as /run/netns/x; None is the namespace we run in."""
 
     def __init__(self, namespace: str | None = None) -> None:
         self._namespace = namespace
 
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        with IPRoute(netns=self._namespace) if self._namespace else IPRoute() as route:
-            yield route
+    def enter(self, work: Callable[[], R]) -> R:
+        """What `work` returns or raises inside our namespace. A namespace that is gone is a NetworkError."""
+        if self._namespace is None:
+            return work()
+        path, results, failures = self._namespace, list[R](), list[BaseException]()
+
+        def run() -> None:
+            try:
+                with open(path) as namespace:
+                    if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET):
+                        raise OSError(ctypes.get_errno(), "setns")
+            except OSError as error:
+                failures.append(NetworkError(f"cannot enter {path}: {error}"))
+                return
+            try:
+                results.append(work())
+            except BaseException as error:  # handed to the caller, below
+                failures.append(error)
+
+        thread = threading.Thread(target=run, name="netns")
+        thread.start()
+        thread.join()
+        if failures:
+            raise failures[0]
+        return results[0]
 
     def _index(self, route: Any, name: str) -> int:
         found = route.link_lookup(ifname=name)
@@ -121,8 +159,9 @@ class NetlinkKernel:
             raise NetworkError(f"no network device {name}")
         return int(found[0])
 
+    @_inside
     def links(self) -> Sequence[Link]:
-        with self._open() as route:
+        with IPRoute() as route:
             return [
                 Link(
                     name=link.get_attr("IFLA_IFNAME"),
@@ -134,14 +173,16 @@ class NetlinkKernel:
                 for link in route.get_links()
             ]
 
+    @_inside
     def ensure_bridge(self, name: str, *, mac: str, mtu: int) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             if not route.link_lookup(ifname=name):
                 route.link("add", ifname=name, kind="bridge")
             route.link("set", index=self._index(route, name), address=mac, mtu=mtu, state="up")
 
+    @_inside
     def ensure_vxlan(self, name: str, *, vni: int, port: int, local: str, mac: str, mtu: int) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             found = route.link_lookup(ifname=name)
             if found:
                 data = route.get_links(found[0])[0].get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA")
@@ -163,37 +204,17 @@ class NetlinkKernel:
 
     def _transmit_checksum_off(self, device: str) -> None:
         """Some drivers send broken inner checksums for offloaded VXLAN packets: compute them in software."""
-
-        def change() -> None:
-            command = array.array("B", struct.pack("II", _ETHTOOL_STXCSUM, 0))
-            request = struct.pack("16sP", device.encode(), command.buffer_info()[0])
+        command = array.array("B", struct.pack("II", _ETHTOOL_STXCSUM, 0))
+        request = struct.pack("16sP", device.encode(), command.buffer_info()[0])
+        try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 fcntl.ioctl(sock.fileno(), _SIOCETHTOOL, request)
+        except OSError as error:
+            raise NetworkError(f"cannot turn off transmit checksums of {device}: {error}") from error
 
-        self._inside(change, f"turn off transmit checksums of {device}")
-
-    def _inside(self, change: Callable[[], None], what: str) -> None:
-        """Runs `change` in our namespace. The thread that enters it ends with it: no other is moved."""
-        failures: list[OSError] = []
-
-        def run() -> None:
-            try:
-                if self._namespace is not None:
-                    with open(self._namespace) as namespace:
-                        if _LIBC.setns(namespace.fileno(), 0):
-                            raise OSError(ctypes.get_errno(), f"cannot enter {self._namespace}")
-                change()
-            except OSError as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=run, name="netns")
-        thread.start()
-        thread.join()
-        if failures:
-            raise NetworkError(f"cannot {what}: {failures[0]}") from failures[0]
-
+    @_inside
     def add_pod_link(self, name: str, *, pid: int, mtu: int, master: str, alias: str) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             try:
                 route.link(
                     "add",
@@ -211,32 +232,36 @@ class NetlinkKernel:
 
     def configure_pod(self, pid: int, *, address: str, gateway: str) -> None:
         inside = NetlinkKernel(f"/proc/{pid}/ns/net")
-        with inside._open() as route:
-            try:
-                eth0 = inside._index(route, "eth0")
-                route.link("set", index=inside._index(route, "lo"), state="up")
-                route.link("set", index=eth0, state="up")
-                route.addr("replace", index=eth0, address=address, prefixlen=32)
-                route.route("replace", dst=f"{gateway}/32", oif=eth0, scope=253)
-                route.route("replace", dst="default", gateway=gateway, oif=eth0)
-            except NetlinkError as error:
-                raise NetworkError(f"cannot configure the namespace of process {pid}: {error}") from error
+        try:
+            inside.enter(lambda: inside._configure_pod(address, gateway))
+        except NetlinkError as error:
+            raise NetworkError(f"cannot configure the namespace of process {pid}: {error}") from error
+
+    def _configure_pod(self, address: str, gateway: str) -> None:
+        with IPRoute() as route:
+            eth0 = self._index(route, "eth0")
+            route.link("set", index=self._index(route, "lo"), state="up")
+            route.link("set", index=eth0, state="up")
+            route.addr("replace", index=eth0, address=address, prefixlen=32)
+            route.route("replace", dst=f"{gateway}/32", oif=eth0, scope=253)
+            route.route("replace", dst="default", gateway=gateway, oif=eth0)
 
     def pod_address(self, pid: int) -> str | None:
         inside = NetlinkKernel(f"/proc/{pid}/ns/net")
-        try:
-            with inside._open() as route:
-                found = route.link_lookup(ifname="eth0")
-                if not found:
-                    return None
-                for item in route.get_addr(family=socket.AF_INET, index=found[0]):
-                    return str(item.get_attr("IFA_ADDRESS"))
-        except FileNotFoundError as error:
-            raise NetworkError(f"process {pid} is gone") from error
+        return inside.enter(inside._address_of_eth0)
+
+    def _address_of_eth0(self) -> str | None:
+        with IPRoute() as route:
+            found = route.link_lookup(ifname="eth0")
+            if not found:
+                return None
+            for item in route.get_addr(family=socket.AF_INET, index=found[0]):
+                return str(item.get_attr("IFA_ADDRESS"))
         return None
 
+    @_inside
     def delete_link(self, name: str) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             found = route.link_lookup(ifname=name)
             if not found:
                 return
@@ -245,17 +270,20 @@ class NetlinkKernel:
             except NetlinkError as error:
                 _ignore(error, _ENODEV)
 
+    @_inside
     def set_alias(self, name: str, alias: str) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             route.link("set", index=self._index(route, name), ifalias=alias)
 
+    @_inside
     def ensure_address(self, device: str, address: str) -> None:
         ip, _, prefix = address.partition("/")
-        with self._open() as route:
+        with IPRoute() as route:
             route.addr("replace", index=self._index(route, device), address=ip, prefixlen=int(prefix))
 
+    @_inside
     def neighbours(self, device: str) -> dict[str, str]:
-        with self._open() as route:
+        with IPRoute() as route:
             found = route.get_neighbours(family=socket.AF_INET, ifindex=self._index(route, device))
             return {
                 item.get_attr("NDA_DST"): item.get_attr("NDA_LLADDR")
@@ -263,38 +291,44 @@ class NetlinkKernel:
                 if item["state"] & _NUD_PERMANENT
             }
 
+    @_inside
     def ensure_neighbour(self, device: str, ip: str, mac: str) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             route.neigh("replace", ifindex=self._index(route, device), dst=ip, lladdr=mac, state=_NUD_PERMANENT)
 
+    @_inside
     def delete_neighbour(self, device: str, ip: str) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             try:
                 route.neigh("del", ifindex=self._index(route, device), dst=ip)
             except NetlinkError as error:
                 _ignore(error, _ENOENT)
 
+    @_inside
     def forwardings(self, device: str) -> dict[str, str]:
-        with self._open() as route:
+        with IPRoute() as route:
             found = route.fdb("dump", ifindex=self._index(route, device))
             return {item.get_attr("NDA_LLADDR"): item.get_attr("NDA_DST") for item in found if item.get_attr("NDA_DST")}
 
+    @_inside
     def ensure_forwarding(self, device: str, mac: str, outer: str) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             route.fdb(
                 "replace", ifindex=self._index(route, device), lladdr=mac, dst=outer,
                 flags=_NTF_SELF, state=_NUD_PERMANENT,
             )  # fmt: skip
 
+    @_inside
     def delete_forwarding(self, device: str, mac: str, outer: str) -> None:
-        with self._open() as route:
+        with IPRoute() as route:
             try:
                 route.fdb("del", ifindex=self._index(route, device), lladdr=mac, dst=outer, flags=_NTF_SELF)
             except NetlinkError as error:
                 _ignore(error, _ENOENT)
 
+    @_inside
     def routes(self, device: str) -> Sequence[Route]:
-        with self._open() as route:
+        with IPRoute() as route:
             index = self._index(route, device)
             return sorted(
                 Route(
@@ -307,16 +341,18 @@ class NetlinkKernel:
                 if item["proto"] == ROUTE_PROTOCOL and item.get_attr("RTA_OIF") == index
             )
 
+    @_inside
     def ensure_route(self, route: Route) -> None:
-        with self._open() as netlink:
+        with IPRoute() as netlink:
             netlink.route(
                 "replace", dst=route.destination, gateway=route.via or None,
                 oif=self._index(netlink, route.device),
                 proto=ROUTE_PROTOCOL, flags=["onlink"] if route.onlink else [],
             )  # fmt: skip
 
+    @_inside
     def delete_route(self, route: Route) -> None:
-        with self._open() as netlink:
+        with IPRoute() as netlink:
             try:
                 netlink.route(
                     "del", dst=route.destination, oif=self._index(netlink, route.device), proto=ROUTE_PROTOCOL
@@ -324,14 +360,14 @@ class NetlinkKernel:
             except NetlinkError as error:
                 _ignore(error, _ESRCH, _ENOENT)
 
+    @_inside
     def set_sysctl(self, name: str, value: str) -> None:
         path = Path("/proc/sys") / name
-
-        def change() -> None:
+        try:
             if path.read_text().strip() != value:
                 path.write_text(value)
-
-        self._inside(change, f"set {name} to {value}")
+        except OSError as error:
+            raise NetworkError(f"cannot set {name} to {value}: {error}") from error
 
     def nft(self, script: str) -> None:
         enter = [] if self._namespace is None else ["nsenter", f"--net={self._namespace}"]
