@@ -88,10 +88,13 @@ class Layout:
             f"--pki={self.pki}",
             f"--service-cidr={SERVICE_CIDR}",
         ]  # fmt: skip
-        scheduler = [*sampan, "scheduler", f"--kubeconfig={self.kubeconfig(SCHEDULER)}"]
+        # The supervisor runs each once, and children die with it: one that starts anew need not wait for its own lease.
+        alone = "--leader-elect-identity=sampan-up"
+        scheduler = [*sampan, "scheduler", f"--kubeconfig={self.kubeconfig(SCHEDULER)}", alone]
         controllers = [
             *sampan, "controllers",
             f"--kubeconfig={self.kubeconfig(CONTROLLERS)}",
+            alone,
             f"--cluster-cidr={CLUSTER_CIDR}",
             f"--node-monitor-grace={settings.node_monitor_grace}",
             f"--pod-eviction={settings.pod_eviction}",

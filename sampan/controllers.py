@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
@@ -26,8 +25,10 @@ from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
+from sampan import election
 
 HELP = "run the controllers"
+LEASE = "kube-controller-manager"
 
 
 def builders(
@@ -74,17 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="network of all pods; a /24 of it per node")
     parser.add_argument("--node-monitor-grace", type=float, default=40.0, metavar="SECONDS")
     parser.add_argument("--pod-eviction", type=float, default=None, metavar="SECONDS")
+    election.add_flags(parser, lease=LEASE)
     args = parser.parse_args(argv)
+    election.check(parser, args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvloop.run(_serve(args))
+    uvloop.run(election.until_stopped(_serve(args), name="controllers"))
     return 0
 
 
 async def _serve(args: argparse.Namespace) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     config = await asyncio.to_thread(load, str(args.kubeconfig))
+    clock, rng = SystemClock(), SystemRandom()
     async with grpc_client.connect(
         config.grpc,
         ca=config.ca,
@@ -93,20 +94,16 @@ async def _serve(args: argparse.Namespace) -> None:
         token=config.token,
         field_manager="sampan-controllers",
     ) as client:
-        running = asyncio.create_task(
-            manager(
+
+        async def work() -> None:
+            await manager(
                 client,
-                clock=SystemClock(),
-                rng=SystemRandom(),
+                clock=clock,
+                rng=rng,
                 cluster_cidr=args.cluster_cidr,
                 ca=(config.ca or b"").decode(),
                 node_monitor_grace=args.node_monitor_grace,
                 pod_eviction=args.pod_eviction,
-            ).run(),
-            name="controllers",
-        )
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for task in (running, stopping):
-            task.cancel()
-        await asyncio.gather(running, stopping, return_exceptions=True)
+            ).run()
+
+        await election.lead(election.elector(args, client, clock=clock, rng=rng), work)

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random, SystemRandom
@@ -15,8 +14,10 @@ from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
+from sampan import election
 
 HELP = "run the scheduler"
+LEASE = "kube-scheduler"
 
 
 async def run(client: Client, *, clock: Clock, rng: Random) -> None:
@@ -27,17 +28,17 @@ async def run(client: Client, *, clock: Clock, rng: Random) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sampan scheduler", description=HELP)
     parser.add_argument("--kubeconfig", type=Path, required=True)
+    election.add_flags(parser, lease=LEASE)
     args = parser.parse_args(argv)
+    election.check(parser, args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvloop.run(_serve(args))
+    uvloop.run(election.until_stopped(_serve(args), name="scheduler"))
     return 0
 
 
 async def _serve(args: argparse.Namespace) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     config = await asyncio.to_thread(load, str(args.kubeconfig))
+    clock, rng = SystemClock(), SystemRandom()
     async with grpc_client.connect(
         config.grpc,
         ca=config.ca,
@@ -46,11 +47,5 @@ async def _serve(args: argparse.Namespace) -> None:
         token=config.token,
         field_manager="sampan-scheduler",
     ) as client:
-        running = asyncio.create_task(run(client, clock=SystemClock(), rng=SystemRandom()), name="scheduler")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-        for task in (running, stopping):
-            task.cancel()
-        await asyncio.wait([running, stopping])
+        elected = election.elector(args, client, clock=clock, rng=rng)
+        await election.lead(elected, lambda: run(client, clock=clock, rng=rng))
