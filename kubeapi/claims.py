@@ -9,6 +9,14 @@ from kubeapi.types.storage_v1 import StorageClass
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
+CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
+VOLUME_PROTECTION = "kubernetes.io/pv-protection"
+PROVISIONER = "sampan.dev/local-path"
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+RECLAIM = "sampan.dev/local-path"
+"""Finalizer of a provisioned volume: its node's agent takes it away together with the directory."""
+VOLUME_NODE = "sampan.dev/volume-node"
+"""Label of a provisioned volume: the hostname of the node that has its directory."""
 
 
 def is_bound(claim: PersistentVolumeClaim) -> bool:

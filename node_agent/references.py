@@ -67,10 +67,13 @@ class References:
             raise MissingReference(f'secret "{name}" not found')
         return {**found.data, **{key: text.encode() for key, text in found.string_data.items()}}
 
-    async def claimed(self, namespace: str, claim: str) -> PersistentVolume:
+    async def claimed(self, namespace: str, claim: str, *, owner: str = "") -> PersistentVolume:
+        """`owner`: the uid of the pod that the claim must have been made for."""
         pvc = await self.find(PersistentVolumeClaim, namespace, claim)
         if pvc is None:
             raise MissingReference(f'persistentvolumeclaim "{claim}" not found')
+        if owner and not any(ref.controller and ref.uid == owner for ref in pvc.metadata.owner_references):
+            raise MissingReference(f'persistentvolumeclaim "{claim}" was not created for this pod')
         if not pvc.spec.volume_name or pvc.status.phase not in ("Bound", ""):
             raise MissingReference(f'persistentvolumeclaim "{claim}" is not bound')
         volume = await self.find(PersistentVolume, "", pvc.spec.volume_name)

@@ -86,8 +86,11 @@ class Volumes:
             if home is not None:
                 await asyncio.to_thread(_check_host_path, volume.host_path)
             return Path(volume.host_path.path)
-        if (claim := volume.persistent_volume_claim) is not None:
-            bound = await self._references.claimed(pod.metadata.namespace, claim.claim_name)
+        claim = volume.persistent_volume_claim
+        if claim is not None or volume.ephemeral is not None:
+            name = claim.claim_name if claim is not None else f"{pod.metadata.name}-{volume.name}"
+            owner = pod.metadata.uid if claim is None else ""
+            bound = await self._references.claimed(pod.metadata.namespace, name, owner=owner)
             if bound.spec.host_path is not None:
                 source = bound.spec.host_path
                 if home is not None:

@@ -20,7 +20,7 @@ from controlplane.controllers.podgc.controller import PodGarbageCollector
 from controlplane.controllers.replicaset.controller import ReplicaSets
 from controlplane.controllers.serviceaccount.controller import ServiceAccounts
 from controlplane.controllers.shared import Runnable, Shared
-from controlplane.controllers.volumes.controller import Volumes
+from controlplane.controllers.volumes.controller import DIRECTORY, Volumes
 from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
@@ -32,7 +32,12 @@ LEASE = "kube-controller-manager"
 
 
 def builders(
-    *, cluster_cidr: str, ca: str, node_monitor_grace: float, pod_eviction: float | None
+    *,
+    cluster_cidr: str,
+    ca: str,
+    node_monitor_grace: float,
+    pod_eviction: float | None,
+    local_path: str,
 ) -> list[Callable[[Shared], Sequence[Runnable]]]:
     """Every controller that we have; tests build the same list."""
     return [
@@ -42,7 +47,7 @@ def builders(
         lambda shared: [Namespaces(shared).controller],
         lambda shared: [GarbageCollector(shared).controller],
         lambda shared: [NodeLifecycle(shared, grace=node_monitor_grace, pod_eviction=pod_eviction).controller],
-        lambda shared: Volumes(shared).controllers,
+        lambda shared: Volumes(shared, directory=local_path).controllers,
         lambda shared: [PodGarbageCollector(shared).controller],
         lambda shared: [NodeIpam(shared, cluster_cidr=cluster_cidr).controller],
         lambda shared: [ServiceAccounts(shared, ca=ca).controller],
@@ -58,13 +63,18 @@ def manager(
     ca: str = "",
     node_monitor_grace: float = 40.0,
     pod_eviction: float | None = None,
+    local_path: str = DIRECTORY,
 ) -> ControllerManager:
     return ControllerManager(
         client=client,
         clock=clock,
         rng=rng,
         builders=builders(
-            cluster_cidr=cluster_cidr, ca=ca, node_monitor_grace=node_monitor_grace, pod_eviction=pod_eviction
+            cluster_cidr=cluster_cidr,
+            ca=ca,
+            node_monitor_grace=node_monitor_grace,
+            pod_eviction=pod_eviction,
+            local_path=local_path,
         ),
     )
 
@@ -75,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="network of all pods; a /24 of it per node")
     parser.add_argument("--node-monitor-grace", type=float, default=40.0, metavar="SECONDS")
     parser.add_argument("--pod-eviction", type=float, default=None, metavar="SECONDS")
+    parser.add_argument(
+        "--local-path-directory", default=DIRECTORY, metavar="PATH", help="of provisioned volumes, on every node"
+    )
     election.add_flags(parser, lease=LEASE)
     args = parser.parse_args(argv)
     election.check(parser, args)
@@ -104,6 +117,7 @@ async def _serve(args: argparse.Namespace) -> None:
                 ca=(config.ca or b"").decode(),
                 node_monitor_grace=args.node_monitor_grace,
                 pod_eviction=args.pod_eviction,
+                local_path=args.local_path_directory,
             ).run()
 
         await election.lead(election.elector(args, client, clock=clock, rng=rng), work)

@@ -27,6 +27,7 @@ from node_agent.dialing import Dialer, NamespaceDialer, PlainDialer
 from node_agent.network.interface import PodNetwork
 from node_agent.node_object import Machine, NodeIdentity, allocatable, machine
 from node_agent.parts import HostlessNetwork, NodeFacts, Observer, Parts
+from node_agent.reclaimer import VolumeReclaimer
 from node_agent.references import References
 from node_agent.runtimes.docker import DockerRuntime
 from node_agent.runtimes.hollow import HollowRuntime
@@ -196,6 +197,15 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(agent.run(), name=f"agent-{config.name}")
+            reclaimer = VolumeReclaimer(
+                client=client,
+                node=config.name,
+                on_disk=config.runtime != "hollow",
+                clock=clock,
+                rng=rng,
+                log=logging.getLogger(f"sampan.node.{config.name}"),
+            )
+            tasks.create_task(reclaimer.run(), name=f"{reclaimer.name}-{config.name}")
             await agent.ready.wait()
             if ready is not None:
                 ready()

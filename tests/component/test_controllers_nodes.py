@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,29 +14,39 @@ import pytest
 
 from controlplane.apiserver.build import api_core
 from controlplane.apiserver.context import RequestContext
-from controlplane.controllers.volumes.plan import PROVISIONER
 from controlplane.storage.embedded import EmbeddedStore
+from kubeapi.claims import PROVISIONER, RECLAIM
 from kubeapi.client.interface import Client
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import LoopClock, format_micro
 from kubeapi.errors import NotFound
 from kubeapi.meta import get_condition, replace, set_condition
 from kubeapi.types import coordination_v1, core_v1, meta_v1, storage_v1
+from node_agent.reclaimer import VolumeReclaimer
 from sampan import scheduler
 from sampan.controllers import manager
 from tests.support.make import make_claim, make_deployment, make_node, make_pod
+from tests.support.until import until
 
 pytestmark = [pytest.mark.looptime]
 CLOCK = LoopClock(datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
+def volumes(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+async def client(volumes: Path) -> AsyncIterator[Client]:
     rng = Random(3)
     async with api_core(store=EmbeddedStore(), clock=CLOCK, rng=rng) as api:
         local = LocalClient(api, context=RequestContext)
         jobs = [
-            asyncio.create_task(manager(local, clock=CLOCK, rng=rng, pod_eviction=3.0).run(), name="controllers"),
+            asyncio.create_task(
+                manager(local, clock=CLOCK, rng=rng, pod_eviction=3.0, local_path=str(volumes)).run(),
+                name="controllers",
+            ),
             asyncio.create_task(scheduler.run(local, clock=CLOCK, rng=rng), name="scheduler"),
         ]
         yield local
@@ -45,23 +57,6 @@ async def client() -> AsyncIterator[Client]:
 
 def fresh(obj: Any) -> Any:
     return replace(obj, metadata=replace(obj.metadata, uid="", creation_timestamp=None))
-
-
-async def until(client: Client, type_: Any, test: Callable[[list[Any]], bool], namespace: str = "default") -> list[Any]:
-    async with asyncio.timeout(600):
-        listing = await client.list(type_, namespace)
-        state = {o.metadata.name: o for o in listing.items}
-        if test(list(state.values())):
-            return list(state.values())
-        async for batch in client.watch(type_, namespace, resource_version=listing.resource_version):
-            for event in batch:
-                if event.type == "DELETED":
-                    state.pop(event.object.metadata.name, None)
-                elif event.type != "BOOKMARK":
-                    state[event.object.metadata.name] = event.object
-            if test(list(state.values())):
-                return list(state.values())
-    raise AssertionError("the watch ended")
 
 
 class FakeNodes:
@@ -80,6 +75,13 @@ class FakeNodes:
 
     def silence(self, name: str) -> None:
         self._beats[name].cancel()
+
+    async def reclaim(self, name: str) -> None:
+        """The part of the agent that removes directories."""
+        reclaimer = VolumeReclaimer(
+            client=self._client, node=name, on_disk=True, clock=CLOCK, rng=Random(1), log=logging.getLogger("reclaimer")
+        )
+        self._beats[f"reclaimer-{name}"] = self._tasks.create_task(reclaimer.run())
 
     def stop(self) -> None:
         for task in self._beats.values():
@@ -161,9 +163,12 @@ async def test_a_node_that_speaks_again_is_trusted_again(client: Client) -> None
         await until(client, core_v1.Node, lambda n: not n[0].spec.taints, namespace="")
 
 
-def storage_class(mode: str) -> storage_v1.StorageClass:
+def storage_class(mode: str, policy: str = "Delete") -> storage_v1.StorageClass:
     return storage_v1.StorageClass(
-        metadata=meta_v1.ObjectMeta(name="local"), provisioner=PROVISIONER, volume_binding_mode=mode
+        metadata=meta_v1.ObjectMeta(name="local"),
+        provisioner=PROVISIONER,
+        volume_binding_mode=mode,
+        reclaim_policy=policy,
     )
 
 
@@ -199,8 +204,89 @@ async def test_a_claim_waits_for_its_pod_and_gets_a_volume_on_the_pods_node(clie
         assert held.metadata.deletion_timestamp is not None, "a pod uses it"
         await client.delete(core_v1.Pod, "p", "default", grace_seconds=0)
         await until(client, core_v1.PersistentVolumeClaim, lambda found: not found)
+        await asyncio.sleep(30)
+        held_volume = await client.get(core_v1.PersistentVolume, volume.metadata.name)
+        assert held_volume.metadata.finalizers == [RECLAIM], "its directory is there still"
+        nodes.stop()
+
+
+@pytest.mark.parametrize("policy", ["Delete", "Retain"])
+async def test_a_deleted_claim_takes_the_directory_with_it_where_the_policy_says_so(
+    client: Client, volumes: Path, policy: str
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        nodes = FakeNodes(client, tasks)
+        await nodes.add("a")
+        await client.create(storage_class("Immediate", policy))
+        await client.create(fresh(make_claim("data")))
+        (volume,) = await until(
+            client, core_v1.PersistentVolume, lambda v: bool(v) and v[0].status.phase == "Bound", namespace=""
+        )
+        assert volume.spec.host_path is not None
+        directory = Path(volume.spec.host_path.path)
+        assert directory.parent == volumes
+        (directory / "deep").mkdir(parents=True)
+        (directory / "deep" / "file").write_text("precious")
+        (directory / "elsewhere").symlink_to(volumes)
+        (volumes / "other").write_text("another's")
+        await nodes.reclaim("a")
+        await asyncio.sleep(5)
+        assert directory.exists()  # noqa: ASYNC240
+        await client.delete(core_v1.PersistentVolumeClaim, "data", "default")
+        if policy == "Delete":
+            await until(client, core_v1.PersistentVolume, lambda found: not found, namespace="")
+            assert [p.name for p in volumes.iterdir()] == ["other"]  # noqa: ASYNC240
+        else:
+            await until(client, core_v1.PersistentVolume, lambda v: v[0].status.phase == "Released", namespace="")
+            await client.delete(core_v1.PersistentVolume, volume.metadata.name)
+            await until(client, core_v1.PersistentVolume, lambda found: not found, namespace="")
+            assert (directory / "deep" / "file").read_text() == "precious"
+        nodes.stop()
+
+
+async def test_a_volume_whose_node_has_left_the_cluster_does_not_wait_for_it(client: Client) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        nodes = FakeNodes(client, tasks)
+        await nodes.add("a")
+        await client.create(storage_class("Immediate"))
+        await client.create(fresh(make_claim("data")))
+        await until(client, core_v1.PersistentVolumeClaim, lambda c: c[0].status.phase == "Bound")
+        await client.delete(core_v1.PersistentVolumeClaim, "data", "default")
+        await asyncio.sleep(30)
+        assert (await client.list(core_v1.PersistentVolume)).items, "the node may come back"
+        nodes.stop()
+        await client.delete(core_v1.Node, "a")
+        await until(client, core_v1.PersistentVolume, lambda found: not found, namespace="")
+
+
+async def test_an_ephemeral_volume_has_a_claim_of_its_own_that_goes_with_the_pod(client: Client) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        nodes = FakeNodes(client, tasks)
+        await nodes.add("a")
+        await nodes.reclaim("a")
+        await client.create(storage_class("WaitForFirstConsumer"))
+        template = core_v1.PersistentVolumeClaimTemplate(spec=make_claim("x").spec)
+        source = core_v1.EphemeralVolumeSource(volume_claim_template=template)
+        volume = core_v1.Volume(name="scratch", ephemeral=source)
+        await client.create(fresh(make_pod("p", volumes=[volume])))
+        (pod,) = await until(client, core_v1.Pod, lambda p: bool(p[0].spec.node_name))
+        claim = await client.get(core_v1.PersistentVolumeClaim, "p-scratch", "default")
+        assert claim.status.phase == "Bound"
+        assert [ref.uid for ref in claim.metadata.owner_references] == [pod.metadata.uid]
+        await client.delete(core_v1.Pod, "p", "default", grace_seconds=0)
+        await until(client, core_v1.PersistentVolumeClaim, lambda found: not found)
         await until(client, core_v1.PersistentVolume, lambda found: not found, namespace="")
         nodes.stop()
+
+
+async def test_an_ephemeral_volume_never_takes_the_claim_of_somebody_else(client: Client) -> None:
+    await client.create(fresh(make_claim("p-scratch")))
+    template = core_v1.PersistentVolumeClaimTemplate(spec=make_claim("x").spec)
+    volume = core_v1.Volume(name="scratch", ephemeral=core_v1.EphemeralVolumeSource(volume_claim_template=template))
+    await client.create(fresh(make_pod("p", volumes=[volume])))
+    await until(client, core_v1.Event, lambda events: any("pod is not owner" in e.message for e in events))
+    claim = await client.get(core_v1.PersistentVolumeClaim, "p-scratch", "default")
+    assert claim.metadata.owner_references == []
 
 
 async def test_a_volume_made_by_hand_is_bound_at_once_and_kept_after(client: Client) -> None:

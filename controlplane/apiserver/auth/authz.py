@@ -82,6 +82,8 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
         Rule(verbs=("create", "update", "patch"), resources=("nodes", "nodes/status")),
         Rule(verbs=("update", "patch"), resources=("pods/status",)),
         Rule(verbs=("create", "delete"), resources=("pods",)),
+        # The node that has a volume's directory removes it, and then its own finalizer.
+        Rule(verbs=("update", "patch"), resources=("persistentvolumes",)),
         Rule(verbs=("create",), resources=("serviceaccounts/token", "pods/eviction")),
         Rule(verbs=("create", "get"), resources=("certificatesigningrequests",)),
     ),

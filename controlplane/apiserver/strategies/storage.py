@@ -123,6 +123,12 @@ class PersistentVolumeClaimStrategy(Strategy):
                 "spec",
                 "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
             )
+        if new.spec.resources.requests.get("storage") != old.spec.resources.requests.get("storage"):
+            yield forbidden(
+                "spec.resources.requests.storage",
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must "
+                "support resize; no volume of this cluster can be resized",
+            )
 
 
 class StorageClassStrategy(Strategy):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from controlplane.controllers.pods import is_terminal
 from controlplane.controllers.shared import Runnable, Shared
-from controlplane.controllers.volumes.plan import plan_claim, plan_volume, reference_to
-from kubeapi.claims import class_of
+from controlplane.controllers.volumes.ephemeral import EphemeralClaims
+from controlplane.controllers.volumes.plan import HOSTNAME, plan_claim, plan_volume, reference_to
+from kubeapi.claims import CLAIM_PROTECTION, RECLAIM, VOLUME_NODE, class_of
 from kubeapi.client.controller import Barrier, Controller, Done, own_key
 from kubeapi.client.keys import Key, key_of, revision_of
 from kubeapi.errors import AlreadyExists, NotFound
@@ -15,8 +17,6 @@ from kubeapi.meta import replace
 from kubeapi.types.core_v1 import Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod
 from kubeapi.types.storage_v1 import StorageClass
 
-CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
-VOLUME_PROTECTION = "kubernetes.io/pv-protection"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 DIRECTORY = "/var/lib/sampan/volumes"
 
@@ -55,12 +55,13 @@ class Volumes:
         self.volumes: Controller[Key] = Controller(
             "volumes",
             self.reconcile_volume,
-            sources={self._volumes: own_key, self._claims: self._volumes_for},
+            sources={self._volumes: own_key, self._claims: self._volumes_for, self._nodes: self._volumes_on},
             clock=shared.clock,
             rng=shared.rng,
             workers=2,
         )
-        self.controllers: list[Runnable] = [self.claims, self.volumes]
+        self.ephemeral = EphemeralClaims(shared).controller
+        self.controllers: list[Runnable] = [self.claims, self.volumes, self.ephemeral]
 
     def _claims_for(self, volume: PersistentVolume) -> Iterable[Key]:
         ref = volume.spec.claim_ref
@@ -78,6 +79,15 @@ class Volumes:
     def _volumes_for(self, claim: PersistentVolumeClaim) -> Iterable[Key]:
         ours = {f"pvc-{claim.metadata.uid}", claim.spec.volume_name} - {""}
         return [Key("", name) for name in ours]
+
+    def _volumes_on(self, node: Node) -> Iterable[Key]:
+        """Those that wait for the node to remove their directory."""
+        hostname = node.metadata.labels.get(HOSTNAME, node.metadata.name)
+        return [
+            key_of(v)
+            for v in self._volumes.cache
+            if v.metadata.deletion_timestamp is not None and v.metadata.labels.get(VOLUME_NODE) == hostname
+        ]
 
     # -------------------------------------------------------------- claims
 
@@ -159,22 +169,29 @@ class Volumes:
             return Done()
         ref = volume.spec.claim_ref
         claim = await self._claim_of(ref) if ref is not None and ref.uid else None
-        todo = plan_volume(volume, lambda _: claim)
+        todo = plan_volume(volume, claim, self._hostnames)
+        if todo.finalizers is not None:
+            if RECLAIM in volume.metadata.finalizers and RECLAIM not in todo.finalizers:
+                node = volume.metadata.labels.get(VOLUME_NODE)
+                message = f"node {node} is gone, and the directory of the volume with it"
+                self._shared.events.event(volume, "Warning", "VolumeDirectoryLost", message)
+            metadata = replace(volume.metadata, finalizers=todo.finalizers)
+            await self._client.update(replace(volume, metadata=metadata))
         if volume.metadata.deletion_timestamp is not None:
-            if VOLUME_PROTECTION in volume.metadata.finalizers and todo.phase != "Bound":
-                kept = [f for f in volume.metadata.finalizers if f != VOLUME_PROTECTION]
-                await self._client.update(replace(volume, metadata=replace(volume.metadata, finalizers=kept)))
             return Done()
         if (volume.status.phase, volume.status.message) != (todo.phase, todo.message):
             now = self._shared.clock.now().replace(microsecond=0)
             status = replace(volume.status, phase=todo.phase, message=todo.message, last_phase_transition_time=now)
             volume = await self._client.update(replace(volume, status=status), subresource="status")
+            if todo.phase == "Failed":
+                self._shared.events.event(volume, "Warning", "VolumeFailedDelete", todo.message)
         if todo.delete:
-            try:
+            with suppress(NotFound):
                 await self._client.delete(PersistentVolume, key.name, uid=volume.metadata.uid)
-            except NotFound:
-                return Done()
         return Done()
+
+    def _hostnames(self) -> set[str]:
+        return {node.metadata.labels.get(HOSTNAME, node.metadata.name) for node in self._nodes.cache}
 
     async def _claim_of(self, ref: ObjectReference) -> PersistentVolumeClaim | None:
         """Before a volume is given up the server is asked: the cache may be behind."""

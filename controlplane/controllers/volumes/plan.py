@@ -4,16 +4,30 @@ claim Pending ── a volume suits ──────────────�
               ── none, class is ours ──────────► provision one, already reserved for the claim
               ── class waits, no node chosen ──► wait for the scheduler
 volume        ── its claim is gone ────────────► Released; deleted where the policy says Delete
+              ── being deleted, claim gone ────► protection lifted; the node's agent then removes the directory
+              ── being deleted, node gone ─────► nobody can remove the directory: let go
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kubeapi.claims import NO_PROVISIONER, SELECTED_NODE, class_of, reserved_for, suits, waits_for_consumer
+from kubeapi.claims import (
+    NO_PROVISIONER,
+    PROVISIONED_BY,
+    PROVISIONER,
+    RECLAIM,
+    SELECTED_NODE,
+    VOLUME_NODE,
+    VOLUME_PROTECTION,
+    class_of,
+    reserved_for,
+    suits,
+    waits_for_consumer,
+)
 from kubeapi.meta import is_true
 from kubeapi.placement import selector_matches
 from kubeapi.quantity import parse
@@ -32,8 +46,6 @@ from kubeapi.types.core_v1 import (
 from kubeapi.types.meta_v1 import ObjectMeta
 from kubeapi.types.storage_v1 import StorageClass
 
-PROVISIONER = "sampan.dev/local-path"
-PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 HOSTNAME = "kubernetes.io/hostname"
 
 ClaimStep = Literal["nothing", "bind", "provision", "wait", "lost", "pending"]
@@ -61,7 +73,7 @@ def plan_claim(
         return ClaimPlan("nothing")
     if claim.spec.volume_name:
         return _named(claim, volumes)
-    reserved = [v for v in volumes if reserved_for(v, claim) and v.metadata.deletion_timestamp is None]
+    reserved = [v for v in volumes if reserved_for(v, claim) and not mismatch(v, claim, prebound=True)]
     if reserved:
         return ClaimPlan("bind", min(reserved, key=lambda v: (not v.spec.claim_ref.uid, v.metadata.name)))  # type: ignore[union-attr]
     chosen = claim.metadata.annotations.get(SELECTED_NODE, "")
@@ -100,7 +112,26 @@ def _named(claim: PersistentVolumeClaim, volumes: Sequence[PersistentVolume]) ->
         return ClaimPlan("nothing" if claim.status.phase == "Lost" else "pending")
     if was_bound and volume.spec.claim_ref is not None and volume.spec.claim_ref.uid:
         return ClaimPlan("nothing")
+    if volume.spec.claim_ref is None and (problem := mismatch(volume, claim)):
+        text = f'Cannot bind to requested volume "{volume.metadata.name}": {problem}'
+        return ClaimPlan("pending", reason="VolumeMismatch", message=text, severity="Warning")
     return ClaimPlan("bind", volume)
+
+
+def mismatch(volume: PersistentVolume, claim: PersistentVolumeClaim, *, prebound: bool = False) -> str:
+    """Why this volume cannot serve a claim that asks for it by name, or (prebound) that it asks for by name."""
+    if volume.metadata.deletion_timestamp is not None:
+        return "volume is being deleted"
+    if not prebound and volume.spec.storage_class_name != class_of(claim):
+        return "storageClassName does not match"
+    if (volume.spec.volume_mode or "Filesystem") != (claim.spec.volume_mode or "Filesystem"):
+        return "incompatible volumeMode"
+    if not set(claim.spec.access_modes) <= set(volume.spec.access_modes):
+        return "incompatible accessMode"
+    wanted = claim.spec.resources.requests.get("storage", "0")
+    if parse(volume.spec.capacity.get("storage", "0")) < parse(wanted):
+        return "requested PV is too small"
+    return ""
 
 
 def _reachable(volume: PersistentVolume, node: Node | None) -> bool:
@@ -138,7 +169,12 @@ def _provision(claim: PersistentVolumeClaim, class_: StorageClass, node: Node | 
     wanted = NodeSelectorRequirement(key=HOSTNAME, operator="In", values=[hostname])
     term = NodeSelectorTerm(match_expressions=[wanted])
     volume = PersistentVolume(
-        metadata=ObjectMeta(name=name, annotations={PROVISIONED_BY: PROVISIONER}),
+        metadata=ObjectMeta(
+            name=name,
+            annotations={PROVISIONED_BY: PROVISIONER},
+            labels={VOLUME_NODE: hostname},
+            finalizers=[RECLAIM],
+        ),
         spec=PersistentVolumeSpec(
             capacity={"storage": claim.spec.resources.requests.get("storage", "0")},
             access_modes=claim.spec.access_modes,
@@ -166,19 +202,40 @@ class VolumePlan:
     phase: str
     delete: bool = False
     message: str = ""
+    finalizers: list[str] | None = None
+    """What is to be left of them; None: all."""
 
 
 def plan_volume(
-    volume: PersistentVolume, claim_of: Callable[[ObjectReference], PersistentVolumeClaim | None]
+    volume: PersistentVolume, claim: PersistentVolumeClaim | None, hostnames: Callable[[], Collection[str]]
 ) -> VolumePlan:
+    """`claim` is the one that the claimRef names, whatever its uid; `hostnames` are those of all nodes."""
     ref = volume.spec.claim_ref
+    held = ref is not None and ref.uid and claim is not None and claim.metadata.uid == ref.uid
+    if volume.metadata.deletion_timestamp is not None:
+        if held:
+            return VolumePlan(volume.status.phase)
+        kept = [f for f in volume.metadata.finalizers if f != VOLUME_PROTECTION]
+        if RECLAIM in kept and volume.metadata.labels.get(VOLUME_NODE) not in hostnames():
+            kept.remove(RECLAIM)
+        return VolumePlan(volume.status.phase, finalizers=kept if kept != volume.metadata.finalizers else None)
     if ref is None or not ref.uid:
         return VolumePlan("Available")
-    claim = claim_of(ref)
-    if claim is not None and claim.metadata.uid == ref.uid:
+    if held and claim is not None:
         bound = claim.spec.volume_name == volume.metadata.name
         return VolumePlan("Bound" if bound else (volume.status.phase or "Pending"))
-    if volume.spec.persistent_volume_reclaim_policy == "Recycle":
-        return VolumePlan("Failed", message="the reclaim policy Recycle is not supported")
-    ours = volume.metadata.annotations.get(PROVISIONED_BY) == PROVISIONER or volume.spec.host_path is not None
-    return VolumePlan("Released", delete=ours and volume.spec.persistent_volume_reclaim_policy == "Delete")
+    return _given_up(volume)
+
+
+def _given_up(volume: PersistentVolume) -> VolumePlan:
+    match volume.spec.persistent_volume_reclaim_policy:
+        case "Recycle":
+            return VolumePlan("Failed", message="the reclaim policy Recycle is not supported; use Delete or Retain")
+        case "Delete":
+            by = volume.metadata.annotations.get(PROVISIONED_BY, "")
+            if not by:
+                text = "no deletable volume plugin matched: a volume made by hand is deleted by hand"
+                return VolumePlan("Failed", message=text)
+            return VolumePlan("Released", delete=by == PROVISIONER)
+        case _:
+            return VolumePlan("Released")
