@@ -36,6 +36,7 @@ from node_agent.runtimes.errors import (
     RuntimeFault,
     RuntimeUnavailable,
 )
+from node_agent.runtimes.hangup import hang_up
 from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, SandboxSpec
 
 T = TypeVar("T")
@@ -190,9 +191,19 @@ class DockerRuntime:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 0.5)
 
-        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code)
+        async def end() -> None:
+            state = await self._call(lambda: self._api.exec_inspect(exec_id))
+            if state["Running"]:
+                await hang_up(int(state.get("Pid") or 0), container_id, running)
+
+        async def running() -> bool:
+            return bool((await self._call(lambda: self._api.exec_inspect(exec_id)))["Running"])
+
+        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code, end=end)
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecStream:
+        config = (await self._call(lambda: self._api.inspect_container(container_id)))["Config"]
+        tty, stdin = bool(config.get("Tty")), stdin and bool(config.get("OpenStdin"))
         query = {"stream": "1", "stdout": "1", "stderr": "1", "stdin": str(int(stdin))}
         connection = await self._streams.open("POST", f"/containers/{container_id}/attach", query=query, upgrade=True)
 

@@ -14,6 +14,8 @@ from node_agent.runtimes.errors import ContainerNotFound, RuntimeFault, RuntimeU
 
 HEADER = 8
 """Bytes before each frame of a stream without a terminal: channel, three zeros, big-endian length."""
+NOT_STARTED = b"OCI runtime exec failed"
+"""What the engine writes into a command's output when it cannot start it."""
 
 
 class Connection:
@@ -32,6 +34,9 @@ class Connection:
         while size := int((await self.reader.readline()).split(b";")[0] or b"0", 16):
             yield await self.reader.readexactly(size)
             await self.reader.readexactly(2)
+
+    def abort(self) -> None:
+        self.writer.transport.abort()
 
     async def close(self) -> None:
         self.writer.close()
@@ -127,16 +132,24 @@ class HijackedStream:
         tty: bool,
         resize: Callable[[int, int], Awaitable[None]],
         exit_code: Callable[[], Awaitable[int]],
+        end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`end` ends the process, if closing the stream early is to do so."""
         self._connection = connection
         self._tty = tty
         self._resize = resize
         self._exit_code = exit_code
+        self._end = end
+        self._ended = False
+        self._said = False
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         try:
-            async for frame in frames(self._connection, tty=self._tty):
-                yield frame
+            async for channel, data in frames(self._connection, tty=self._tty):
+                if not self._said and not self._tty and self._end and data.startswith(NOT_STARTED):
+                    channel = 2  # the engine says why there is no process: no output of one
+                self._said = True
+                yield channel, data
         except ConnectionError:
             return
 
@@ -152,10 +165,19 @@ class HijackedStream:
         await self._resize(width, height)
 
     async def exit_code(self) -> int:
-        return await self._exit_code()
+        code = await self._exit_code()
+        self._ended = True
+        return code
 
     async def close(self) -> None:
-        await self._connection.close()
+        """Ends the command if it has not ended. What was not sent yet is dropped: nobody may be reading it."""
+        try:
+            if self._end is not None and not self._ended:
+                await self._end()
+        except RuntimeFault:
+            return  # container or engine are gone, and the process with them
+        finally:
+            self._connection.abort()
 
 
 def _message(raw: bytes) -> str:

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
 from controlplane.apiserver.doors.http1 import Takeover
 from controlplane.apiserver.streaming.exec import Plan, converse
 from controlplane.apiserver.streaming.node_link import NodeLink
-from controlplane.apiserver.streaming.websocket import BINARY, TEXT, ProtocolError, Stream, WebSocket
+from controlplane.apiserver.streaming.websocket import (
+    BINARY,
+    TEXT,
+    ProtocolError,
+    Stream,
+    WebSocket,
+    kept_alive,
+)
 from kubeapi.pb.sampan.v1 import node_pb2 as pb
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
@@ -26,11 +33,12 @@ STDIN, STATUS, RESIZE, CLOSE = 0, 3, 4, 255
 def takeover(link: NodeLink, plan: Plan, protocol: str) -> Takeover:
     async def run(stream: Stream) -> None:
         channel = _Channels(WebSocket(stream), protocol)
-        await channel.emit(1, b"")  # says that the conversation stands
-        status = await converse(link, plan, channel.inputs(), channel.emit)
-        if status is not None:
-            await channel.emit(STATUS, msgspec.json.encode(status))
-            await channel.socket.close()
+        async with kept_alive(channel.socket) as gone:
+            await channel.emit(1, b"")  # says that the conversation stands
+            status = await converse(link, plan, channel.inputs(), channel.emit, gone)
+            if status is not None:
+                await channel.emit(STATUS, msgspec.json.encode(status))
+                await channel.socket.finish()
 
     return run
 
@@ -47,7 +55,7 @@ class _Channels:
         else:
             await self.socket.send(bytes([channel]) + data, opcode=BINARY)
 
-    async def inputs(self) -> AsyncIterator[pb.StreamInput]:
+    async def inputs(self) -> AsyncGenerator[pb.StreamInput, None]:
         try:
             while (message := await self.socket.receive()) is not None:
                 item = self._read(message)

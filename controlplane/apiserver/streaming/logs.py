@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc.aio
 
-from controlplane.apiserver.streaming.exec import container_of, reference
+from controlplane.apiserver.streaming.exec import container_of, reference, status_of
 from controlplane.apiserver.streaming.node_link import EOF, NodeLink, translated
 from kubeapi.clock import Clock
 from kubeapi.errors import BadRequest
@@ -40,12 +40,14 @@ class LogWish:
 
 
 async def open_log(link: NodeLink, wish: LogWish, clock: Clock) -> AsyncGenerator[bytes, None]:
-    """Raises ApiError when there is nothing to read; the returned generator must be closed."""
+    """Raises ApiError when there is nothing to read, and so does the returned generator, which must be closed."""
     _check(wish)
     pod = await link.pod(wish.namespace, wish.pod)
     container = container_of(pod, wish.container)
     if not pod.get("spec", {}).get("nodeName"):
         raise BadRequest(f'container "{container}" in pod "{wish.pod}" is waiting to start: not scheduled yet')
+    if not wish.previous and (why := _why_silent(status_of(pod, container))):
+        raise BadRequest(f'container "{container}" in pod "{wish.pod}" is waiting to start: {why}')
     since = wish.since_time
     if wish.since_seconds is not None:
         since = (clock.now() - timedelta(seconds=wish.since_seconds)).isoformat().replace("+00:00", "Z")
@@ -81,15 +83,29 @@ async def _stream(call: Any, first: asyncio.Task[Any], stack: AsyncExitStack) ->
             yield reply.data
             reply = await call.read()
     except grpc.aio.AioRpcError as error:
-        # The head has gone out: the log's reader is told in the log itself, as kubectl users know it.
-        yield f"error: {translated(error, 'the node agent').message}\n".encode()
+        raise translated(error, "the node's agent") from error
     finally:
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         await stack.aclose()
 
 
+def _why_silent(status: dict[str, Any] | None) -> str:
+    """Empty unless the container has never run: after a crash its last attempt has something to say."""
+    if status is None or status.get("containerID") or "terminated" in (status.get("lastState") or {}):
+        return ""
+    waiting = (status.get("state") or {}).get("waiting")
+    return str(waiting.get("reason") or "PodInitializing") if waiting is not None else ""
+
+
 def _check(wish: LogWish) -> None:
+    if wish.since_time:
+        try:
+            at = datetime.fromisoformat(wish.since_time)
+        except ValueError:
+            at = None
+        if at is None or at.tzinfo is None:
+            raise BadRequest(f"sinceTime: {wish.since_time!r} is no RFC 3339 time")
     if wish.since_seconds is not None and wish.since_time:
         raise BadRequest("at most one of sinceTime or sinceSeconds may be specified")
     for name, value, least in (

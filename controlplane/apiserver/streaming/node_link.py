@@ -18,6 +18,16 @@ from kubeapi.errors import ApiError, BadRequest, NotFound, ServiceUnavailable, f
 from kubeapi.pb.sampan.v1 import node_pb2_grpc
 
 STATUS_KEY = "sampan-status-bin"
+OPTIONS = [
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    # A node that vanishes without a word is noticed within half a minute while anything is open to it.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # An agent that comes back is found soon, not after two minutes of growing patience.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+]
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 """What a call's read() gives once there is no more."""
 
@@ -53,11 +63,10 @@ class NodeLink:
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
-            options = [("grpc.max_receive_message_length", 16 * 1024 * 1024)]
             if self._credentials is None:
-                channel = grpc.aio.insecure_channel(address, options=options)
+                channel = grpc.aio.insecure_channel(address, options=OPTIONS)
             else:
-                channel = grpc.aio.secure_channel(address, self._credentials, options=options)
+                channel = grpc.aio.secure_channel(address, self._credentials, options=OPTIONS)
             self._channels[address] = channel
         return channel
 
@@ -89,4 +98,6 @@ def translated(error: grpc.aio.AioRpcError, whose: str) -> ApiError:
         return ServiceUnavailable(f"{whose} cannot be reached: {error.details()}")
     if error.code() is grpc.StatusCode.NOT_FOUND:
         return NotFound(error.details() or "not found")
+    if error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT):
+        return BadRequest(error.details() or "the node's agent refuses")
     return BadRequest(f"{whose}: {error.details()}")

@@ -6,14 +6,20 @@ extension is ever agreed to, so a reserved bit is an error, and the connection i
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_MESSAGE = 4 * 1024 * 1024
+HEARTBEAT = 5.0
+"""Seconds between two signs of life from us."""
+LINGER = 5.0
+"""Seconds that a client gets to read our last message and to close its side."""
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -76,7 +82,8 @@ class WebSocket:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._buffer = bytearray()
-        self._closed = False
+        self.closed = False
+        """Either side has said so; nothing more is sent."""
 
     async def receive(self) -> bytes | None:
         """The next message, whole; None once the peer has closed or gone. ProtocolError."""
@@ -105,13 +112,30 @@ class WebSocket:
                 raise ProtocolError(1002, f"opcode {opcode} means nothing")
 
     async def send(self, payload: bytes, *, opcode: int = BINARY) -> None:
-        if not self._closed:
+        if not self.closed:
             await self._stream.write(frame(opcode, payload))
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             await self._stream.write(frame(CLOSE, struct.pack("!H", code) + reason.encode()[:120]))
+
+    async def finish(self) -> None:
+        """Closes, and lets the client leave first: a connection closed under unread bytes loses our last ones."""
+        if self.closed:
+            return
+        try:
+            async with asyncio.timeout(LINGER):
+                await self.close()
+                while await self.receive() is not None:
+                    pass
+        except (TimeoutError, ProtocolError, ConnectionError):
+            return
+
+    async def beat(self) -> None:
+        """An answer to a ping that was not asked: the client's patience begins anew, and nothing comes back."""
+        if not self.closed:
+            await self._stream.write(frame(PONG, b""))
 
     async def _frame(self) -> tuple[bool, int, bytes] | None:
         if not await self._have(2):
@@ -146,3 +170,47 @@ class WebSocket:
                 return False
             self._buffer += data
         return True
+
+
+@asynccontextmanager
+async def kept_alive(socket: WebSocket, every: float = HEARTBEAT) -> AsyncIterator[asyncio.Event]:
+    """While the block runs the client hears from us, even when we do not read because a command does not; the event
+    is set once it turns out that nobody is there."""
+    gone = asyncio.Event()
+
+    async def beat() -> None:
+        try:
+            while True:
+                await asyncio.sleep(every)
+                await socket.beat()
+        except ConnectionError:
+            gone.set()
+
+    task = asyncio.create_task(beat())
+    try:
+        yield gone
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class Tunnel:
+    """A byte stream inside the messages of a WebSocket, cut anywhere."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def read(self) -> bytes:
+        """b"" once the peer has closed or gone, or has sent what is no WebSocket message."""
+        try:
+            while (message := await self._socket.receive()) is not None:
+                if message:
+                    return message
+        except ProtocolError as error:
+            await self._socket.close(error.code, str(error))
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        if self._socket.closed:
+            raise ConnectionResetError("the WebSocket is closed")
+        await self._socket.send(data)

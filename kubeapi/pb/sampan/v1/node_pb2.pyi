@@ -95,16 +95,18 @@ class Exit(_message.Message):
     def __init__(self, code: _Optional[int] = ...) -> None: ...
 
 class PortForwardStart(_message.Message):
-    __slots__ = ("namespace", "pod", "pod_uid", "port")
+    __slots__ = ("namespace", "pod", "pod_uid", "port", "address")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     pod: str
     pod_uid: str
     port: int
-    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+    address: str
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., port: _Optional[int] = ..., address: _Optional[str] = ...) -> None: ...
 
 class PortForwardInput(_message.Message):
     __slots__ = ("start", "data", "close")

@@ -1,0 +1,45 @@
+"""Ends a command whose caller has gone, as a terminal that is unplugged would: HUP to its process group, then KILL.
+
+Docker has no call for it. The command's process id, as the engine tells it, means something to us only if the engine
+runs on this machine, in our process namespace: so it must stand in the control group of the container first.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+GRACE = 2.0
+"""Seconds between HUP and KILL."""
+
+
+async def hang_up(pid: int, container_id: str, running: Callable[[], Awaitable[bool]]) -> None:
+    """Does nothing where the process cannot be told for sure."""
+    if pid <= 1 or not _belongs(pid, container_id):
+        return
+    _signal(pid, signal.SIGHUP)
+    deadline = asyncio.get_running_loop().time() + GRACE
+    while await running():
+        if asyncio.get_running_loop().time() >= deadline:
+            if _belongs(pid, container_id):
+                _signal(pid, signal.SIGKILL)
+            return
+        await asyncio.sleep(0.05)
+
+
+def _belongs(pid: int, container_id: str) -> bool:
+    try:
+        return container_id in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """To the whole group when the process leads one, as commands in containers do."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
