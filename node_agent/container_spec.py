@@ -65,6 +65,7 @@ def container_spec(
         share_pid=bool(pod.spec.share_process_namespace),
         tty=wish.tty,
         stdin=wish.stdin,
+        stdin_once=wish.stdin_once,
         stop_signal=(wish.lifecycle.stop_signal or "") if wish.lifecycle else "",
         backoff_step=start.backoff_step,
     )

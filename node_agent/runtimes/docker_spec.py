@@ -84,6 +84,7 @@ def container_options(spec: ContainerSpec, sandbox: Container, *, node: str, oom
         "WorkingDir": spec.working_dir,
         "Tty": spec.tty,
         "OpenStdin": spec.stdin,
+        "StdinOnce": spec.stdin_once,
         "HostConfig": host,
         "Healthcheck": {"Test": ["NONE"]},
     }

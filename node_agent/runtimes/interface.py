@@ -62,6 +62,8 @@ class ContainerSpec:
     drop_capabilities: Sequence[str] = ()
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = False
+    """Its stdin ends when the first who attached to it has gone."""
     stop_signal: str = ""
     no_new_privileges: bool = False
     host_pid: bool = False
