@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from kubeapi.client.cache import IndexFunction
 from kubeapi.client.events import EventRecorder
-from kubeapi.client.informer import Informer
+from kubeapi.client.informer import Informer, metadata_only
 from kubeapi.client.interface import Client
 from kubeapi.client.keys import KubeObject
 from kubeapi.clock import Clock
@@ -26,6 +26,20 @@ class Informers:
         self._found: dict[type[Any], Informer[Any]] = {}
 
     def of(self, type_: type[O], indexes: Mapping[str, IndexFunction] | None = None) -> Informer[O]:
+        """Of whole objects."""
+        informer = self._informer(type_, indexes)
+        informer.keep = None
+        return informer
+
+    def metadata_of(self, type_: type[O], indexes: Mapping[str, IndexFunction] | None = None) -> Informer[O]:
+        """Of their metadata, as far as the garbage collector needs it; or of whole ones, where somebody reads those."""
+        known = type_ in self._found
+        informer = self._informer(type_, indexes)
+        if not known:
+            informer.keep = metadata_only
+        return informer
+
+    def _informer(self, type_: type[O], indexes: Mapping[str, IndexFunction] | None) -> Informer[O]:
         informer = self._found.get(type_)
         if informer is None:
             informer = self._found[type_] = Informer(self._client, type_, rng=self._rng)

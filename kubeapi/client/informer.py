@@ -20,13 +20,14 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from random import Random
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kubeapi.client.cache import Cache, IndexFunction, O
 from kubeapi.client.interface import Client, WatchEvent
 from kubeapi.client.keys import Key, key_of
 from kubeapi.errors import ApiError, Expired
 from kubeapi.tasks import Backoff
+from kubeapi.types.meta_v1 import ObjectMeta, PartialObjectMetadata
 
 T = TypeVar("T")
 Handler = Callable[[T | None, T | None], None]
@@ -42,6 +43,8 @@ class Informer(Generic[O]):
     """The cache has shown the whole collection once. Never cleared: an old picture is better than none."""
     revision: int
     """Newest event seen, bookmarks counted; 0 before the first list."""
+    keep: Callable[[O], O] | None
+    """What of an object goes into the cache, to save memory (see metadata_only). Set before run(); None: all of it."""
 
     def __init__(
         self,
@@ -55,8 +58,10 @@ class Informer(Generic[O]):
         indexes: Mapping[str, IndexFunction] | None = None,
         chunk: int = 1000,
         backoff: Backoff = RECONNECT,
+        keep: Callable[[O], O] | None = None,
         log: logging.Logger | None = None,
     ) -> None:
+        self.keep = keep
         self.name = f"informer-{type_.__name__.lower()}"
         self.type = type_
         self.cache: Cache[O] = Cache(indexes)
@@ -129,7 +134,7 @@ class Informer(Generic[O]):
         revision, next_ = 0, ""
         while True:
             page = await self._client.list(self.type, self._namespace, limit=self._chunk, next=next_, **self._selectors)
-            found += page.items
+            found += page.items if self.keep is None else map(self.keep, page.items)
             revision = revision or page.resource_version
             next_ = page.next
             if not next_:
@@ -170,7 +175,7 @@ class Informer(Generic[O]):
                 if old is not None:
                     self._tell(old, None)
             elif event.type != "BOOKMARK":
-                self._put(event.object)
+                self._put(event.object if self.keep is None else self.keep(event.object))
         if batch:
             self._advance(batch[-1].resource_version)
 
@@ -203,3 +208,19 @@ class Informer(Generic[O]):
             handler(old, new)
         except Exception:
             self._log.exception("%s: a handler failed", self.name)
+
+
+def metadata_only(obj: Any) -> Any:
+    """For who asks only what there is, whose it is and whether it goes: no spec, no data, no labels, no annotations."""
+    meta = obj.metadata
+    return PartialObjectMetadata(
+        metadata=ObjectMeta(
+            name=meta.name,
+            namespace=meta.namespace,
+            uid=meta.uid,
+            resource_version=meta.resource_version,
+            deletion_timestamp=meta.deletion_timestamp,
+            finalizers=meta.finalizers,
+            owner_references=meta.owner_references,
+        )
+    )

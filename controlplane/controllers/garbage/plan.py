@@ -1,12 +1,13 @@
 """What the garbage collector does with one object, given who owns it and whom it owns. Pure.
 
 Source: Kubernetes, "Garbage Collection" and the owners-and-dependents rules: an owner is known by its uid; one of the
-same name and another uid is not the owner.
+same name and another uid is not the owner. An object decides about itself alone: also in a foreground deletion each
+dependent looks at all its owners, so that one which somebody else still owns stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,37 +20,44 @@ Presence = Literal["here", "waiting", "absent"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    delete: Literal["", "Background", "Foreground"] = ""
+    delete: Literal["", "Background", "Foreground", "Orphan"] = ""
     drop_owners: list[str] = field(default_factory=list)
-    """Uids of absent owners to strike off, while another owner remains."""
-    delete_dependents: bool = False
+    """Uids of owners to strike off, because another owner remains."""
+    unblock: bool = False
+    """Before deleting: no longer hold back owners that wait. Of a circle all wait for each other."""
+    visit_dependents: bool = False
+    """They may have to go now; each decides for itself."""
     orphan_dependents: bool = False
     remove_finalizer: str = ""
 
 
-def plan(obj: Any, owners: dict[str, Presence], dependents: Sequence[Any]) -> Plan:
+def plan(obj: Any, owners: Mapping[str, Presence], dependents: Sequence[Any]) -> Plan:
     """`owners`: the presence of each owner by uid. `dependents`: the objects that name obj as an owner."""
     metadata = obj.metadata
     if metadata.deletion_timestamp is not None:
         if ORPHAN in metadata.finalizers:
-            if dependents:
-                return Plan(orphan_dependents=True)
-            return Plan(remove_finalizer=ORPHAN)
+            return Plan(orphan_dependents=True) if dependents else Plan(remove_finalizer=ORPHAN)
         if FOREGROUND in metadata.finalizers:
-            if any(blocks(d, metadata.uid) for d in dependents):
-                return Plan(delete_dependents=True)
-            return Plan(delete_dependents=bool(dependents), remove_finalizer=FOREGROUND)
+            held = any(blocks(d, metadata.uid) for d in dependents)
+            return Plan(visit_dependents=bool(dependents), remove_finalizer="" if held else FOREGROUND)
         return Plan()
     if not owners:
         return Plan()
-    absent = [uid for uid, presence in owners.items() if presence == "absent"]
-    solid = [uid for uid, presence in owners.items() if presence == "here"]
-    if solid:
-        return Plan(drop_owners=absent)
-    if len(absent) == len(owners):
-        return Plan(delete="Background")
-    return Plan(delete="Foreground" if dependents else "Background")
+    gone = [uid for uid, presence in owners.items() if presence != "here"]
+    if len(gone) < len(owners):
+        return Plan(drop_owners=gone)
+    waited_for = any(presence == "waiting" for presence in owners.values())
+    if waited_for and dependents:
+        return Plan(delete="Foreground", unblock=any(is_waiting(d) for d in dependents))
+    if ORPHAN in metadata.finalizers:
+        return Plan(delete="Orphan")
+    return Plan(delete="Foreground" if FOREGROUND in metadata.finalizers else "Background")
 
 
 def blocks(dependent: Any, uid: str) -> bool:
     return any(ref.uid == uid and ref.block_owner_deletion for ref in dependent.metadata.owner_references)
+
+
+def is_waiting(obj: Any) -> bool:
+    """It is being deleted in the foreground."""
+    return obj.metadata.deletion_timestamp is not None and FOREGROUND in obj.metadata.finalizers
