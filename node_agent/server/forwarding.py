@@ -1,6 +1,7 @@
 """port-forward: one TCP connection, made inside the pod's network namespace. Each direction ends by itself."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -24,7 +25,7 @@ async def forward(
         async with asyncio.timeout(PATIENCE):
             reader, writer = await dialer.dial(sandbox.pid, address, start.port)
     except (OSError, TimeoutError) as error:
-        text = str(error) or "no answer"
+        text = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "no answer"
         raise ServiceUnavailable(
             f"error forwarding port {start.port} to pod {start.pod}: cannot connect to {address}:{start.port}: {text}"
         ) from error

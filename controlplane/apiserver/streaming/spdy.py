@@ -25,7 +25,7 @@ CHUNK = 32 * 1024
 STREAM_BUFFER = 256 * 1024
 SESSION_BUFFER = 4 * 1024 * 1024
 """Unread bytes of one stream, and of all together, past which the connection is not read."""
-HEARTBEAT = 5.0
+HEARTBEAT = 3.0
 """Seconds between two pings. They find out that a client is gone while we do not read from it."""
 LINGER = 5.0
 """Seconds that a client gets to read the end and to leave, before the connection is closed under it."""

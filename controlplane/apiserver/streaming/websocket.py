@@ -16,7 +16,7 @@ from typing import Protocol
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_MESSAGE = 4 * 1024 * 1024
-HEARTBEAT = 5.0
+HEARTBEAT = 3.0
 """Seconds between two signs of life from us."""
 LINGER = 5.0
 """Seconds that a client gets to read our last message and to close its side."""
