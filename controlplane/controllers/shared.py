@@ -13,6 +13,7 @@ from kubeapi.client.informer import Informer, metadata_only
 from kubeapi.client.interface import Client
 from kubeapi.client.keys import KubeObject
 from kubeapi.clock import Clock
+from kubeapi.errors import NotFound
 
 O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
 
@@ -67,3 +68,12 @@ class Runnable(Protocol):
 
 
 Build = Callable[[Shared], Runnable]
+
+
+async def may_adopt(client: Client, owner: Any) -> bool:
+    """Asks the server: what is adopted by an object that is gone already would be collected as garbage."""
+    try:
+        live = await client.get(type(owner), owner.metadata.name, owner.metadata.namespace)
+    except NotFound:
+        return False
+    return bool(live.metadata.uid == owner.metadata.uid and live.metadata.deletion_timestamp is None)

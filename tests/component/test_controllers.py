@@ -110,7 +110,10 @@ async def test_a_deleted_pod_is_replaced_and_a_deleted_deployment_takes_all_with
     before = await until(client, core_v1.Pod, lambda found: len(found) == 3)
     gone = before[0].metadata.uid
     await client.delete(core_v1.Pod, before[0].metadata.name, "default")
-    await until(client, core_v1.Pod, lambda found: len(found) == 3 and gone not in {p.metadata.uid for p in found})
+    after = await until(
+        client, core_v1.Pod, lambda found: len(found) == 3 and gone not in {p.metadata.uid for p in found}
+    )
+    assert before[0].metadata.name not in {p.metadata.name for p in after}, "a name is never used again"
     await client.delete(apps_v1.Deployment, "web", "default", propagation="Background")
     await until(client, core_v1.Pod, lambda found: not found)
     await until(client, apps_v1.ReplicaSet, lambda found: not found)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from controlplane.controllers.deployment.plan import DeploymentPlan, plan
 from controlplane.controllers.deployment.sets import REVISION, replicas, without_hash
-from controlplane.controllers.shared import Shared
+from controlplane.controllers.deployment.status import refused
+from controlplane.controllers.shared import Shared, may_adopt
 from kubeapi.client.controller import Barrier, Controller, Done, own_key
 from kubeapi.client.keys import (
     Key,
@@ -17,7 +18,7 @@ from kubeapi.client.keys import (
     owner_key,
     revision_of,
 )
-from kubeapi.errors import AlreadyExists, Conflict, NotFound
+from kubeapi.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from kubeapi.meta import controller_reference, is_controlled_by, replace
 from kubeapi.selectors import label_query
 from kubeapi.types.apps_v1 import Deployment, ReplicaSet
@@ -89,6 +90,8 @@ class Deployments:
                 and matches
                 and not (rs.metadata.deletion_timestamp or deployment.metadata.deletion_timestamp)
             ):
+                if not await may_adopt(self._client, deployment):
+                    raise Conflict(f"{key} is being deleted, or another by now")
                 refs = [*rs.metadata.owner_references, controller_reference(deployment)]
                 owned.append(
                     await self._client.update(replace(rs, metadata=replace(rs.metadata, owner_references=refs)))
@@ -133,6 +136,12 @@ class Deployments:
                 status = replace(deployment.status, collision_count=(deployment.status.collision_count or 0) + 1)
                 await self._client.update(replace(deployment, status=status), subresource="status")
             raise Conflict(f"replica set {rs.metadata.name} is there already") from error
+        except (Forbidden, Invalid) as error:
+            status = refused(deployment.status, str(error), self._shared.clock.now().replace(microsecond=0))
+            self._shared.events.event(deployment, "Warning", "ReplicaSetCreateError", str(error))
+            if status != deployment.status:
+                await self._client.update(replace(deployment, status=status), subresource="status")
+            raise
         self._barrier.wrote(key, revision_of(created))
         if replicas(rs):
             self._tell_scaled(deployment, rs, "up", 0)

@@ -129,8 +129,8 @@ def _proportional(deployment: Deployment, active: Sequence[ReplicaSet]) -> Sizes
     left = allowed - total
     if left == 0:
         return {}
-    newest_first = list(reversed(by_age(active)))
-    order = sorted(newest_first, key=replicas, reverse=True)
+    aged = by_age(active)
+    order = sorted(reversed(aged) if left > 0 else aged, key=replicas, reverse=True)
     sizes: Sizes = {}
     for rs in order:
         size = replicas(rs)

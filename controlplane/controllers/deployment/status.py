@@ -27,6 +27,12 @@ def counts(deployment: Deployment, new: ReplicaSet | None, sets: Sequence[Replic
     )
 
 
+def refused(status: DeploymentStatus, message: str, now: datetime) -> DeploymentStatus:
+    """The new set could not be made."""
+    conditions = _put(status.conditions, "Progressing", "False", "ReplicaSetCreateError", message, now)
+    return replace(status, conditions=conditions)
+
+
 def is_complete(deployment: Deployment, status: DeploymentStatus) -> bool:
     wanted = replicas(deployment)
     return status.updated_replicas == wanted == status.replicas == status.available_replicas
@@ -74,9 +80,9 @@ def _progress(
         text = "Created new replica set" if event == "NewReplicaSetCreated" else "Found new replica set"
         name = f' "{new.metadata.name}"' if new is not None else ""
         return _put(conditions, "Progressing", "True", event, text + name, now, fresh=True)
+    if old is not None and old.reason == "NewReplicaSetAvailable" and status.replicas == status.updated_replicas:
+        return conditions  # rolled out: pods that fail and come back later, or a new size, are no rollout
     if is_complete(deployment, status):
-        if old is not None and old.reason == "NewReplicaSetAvailable":
-            return conditions
         text = f"{subject} has successfully progressed."
         return _put(conditions, "Progressing", "True", "NewReplicaSetAvailable", text, now)
     if _progressed(deployment, status):

@@ -2,24 +2,24 @@
 
     pods of the namespace ─► claim (own / adopt / release) ─► active ones ─► create or delete ─► status
 
-New pods are named by slots: hashes of the set's uid and a number. A loop that acted twice on the same
-picture would ask for the same names, and the server would refuse the second time.
+New pods get names that no pod has had before: the shell draws them by chance.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count, islice
 
 from controlplane.controllers.pods import available_at, is_active, is_available, is_ready
-from kubeapi.meta import SUFFIX_ALPHABET, controller_of, set_condition, without_condition
+from kubeapi.meta import controller_of, set_condition, without_condition
 from kubeapi.selectors import label_query
 from kubeapi.types.apps_v1 import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
 from kubeapi.types.core_v1 import Pod
 
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 BURST = 500
 """Pods created or deleted at most in one visit."""
 
@@ -34,8 +34,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaPlan:
-    create: list[str]
-    """Names of new pods."""
+    create: int
     delete: list[Pod]
 
 
@@ -56,33 +55,29 @@ def claim(rs: ReplicaSet, pods: Sequence[Pod]) -> Claims:
     return Claims(own, adopt, release)
 
 
-def slot_names(rs: ReplicaSet) -> Iterator[str]:
-    for slot in count():
-        digest = hashlib.sha256(f"{rs.metadata.uid}/{slot}".encode()).digest()
-        suffix = "".join(SUFFIX_ALPHABET[b % len(SUFFIX_ALPHABET)] for b in digest[:5])
-        yield f"{rs.metadata.name[:247]}-{suffix}"
-
-
-def plan(rs: ReplicaSet, own: Sequence[Pod], taken: Collection[str], now: datetime) -> ReplicaPlan:
-    """`own` may hold terminating and finished pods; `taken` are all pod names of the namespace."""
+def plan(rs: ReplicaSet, own: Sequence[Pod], related: Sequence[Pod], now: datetime) -> ReplicaPlan:
+    """`own` may hold terminating and finished pods; `related` are those of all sets of the same deployment."""
     active = [pod for pod in own if is_active(pod)]
     wanted = 1 if rs.spec.replicas is None else rs.spec.replicas
     missing = wanted - len(active)
     if missing > 0:
-        free = (name for name in slot_names(rs) if name not in taken)
-        return ReplicaPlan(list(islice(free, min(missing, BURST))), [])
-    ranked = sorted(active, key=lambda pod: deletion_rank(pod, active, now))
-    return ReplicaPlan([], ranked[: min(-missing, BURST)])
+        return ReplicaPlan(min(missing, BURST), [])
+    if missing == 0:
+        return ReplicaPlan(0, [])
+    crowds = Counter(pod.spec.node_name for pod in related if is_active(pod))
+    ranked = sorted(active, key=lambda pod: deletion_rank(pod, crowds[pod.spec.node_name], now))
+    return ReplicaPlan(0, ranked[: min(-missing, BURST)])
 
 
-def deletion_rank(pod: Pod, active: Sequence[Pod], now: datetime) -> tuple[object, ...]:
-    """Smallest goes first: unbound, pending, unready, cheap, crowded, ready for a short time, restarted, young."""
+def deletion_rank(pod: Pod, crowd: int, now: datetime) -> tuple[object, ...]:
+    """Smallest goes first: unbound, pending, unready, cheap, crowded, ready for a short time, restarted, young.
+
+    Ages count by their magnitude only (powers of two), so that not always all of the newest go; the rest is chance (uid).
+    """
     phases = {"Pending": 0, "": 1, "Unknown": 1, "Running": 2}
     ready = available_at(pod, 0)
-    crowd = sum(1 for p in active if p.spec.node_name == pod.spec.node_name and is_ready(p))
-    created = pod.metadata.creation_timestamp
     try:
-        cost = int(pod.metadata.annotations.get("controller.kubernetes.io/pod-deletion-cost", "0"))
+        cost = int(pod.metadata.annotations.get(DELETION_COST, "0"))
     except ValueError:
         cost = 0
     return (
@@ -91,11 +86,16 @@ def deletion_rank(pod: Pod, active: Sequence[Pod], now: datetime) -> tuple[objec
         ready is not None,
         cost,
         -crowd,
-        -(ready or now).timestamp(),
-        -sum(c.restart_count for c in pod.status.container_statuses),
-        -(created or now).timestamp(),
-        pod.metadata.name,
+        _magnitude(ready, now) if ready is not None else 0,
+        -max((c.restart_count for c in pod.status.container_statuses), default=0),
+        _magnitude(pod.metadata.creation_timestamp, now),
+        pod.metadata.uid,
     )
+
+
+def _magnitude(since: datetime | None, now: datetime) -> int:
+    age = (now - since).total_seconds() if since is not None else 0.0
+    return int(math.log2(age)) + 1 if age >= 1 else 0
 
 
 def status_of(rs: ReplicaSet, own: Sequence[Pod], failure: str, now: datetime) -> ReplicaSetStatus:

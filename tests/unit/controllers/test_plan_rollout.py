@@ -12,7 +12,7 @@ from controlplane.controllers.deployment.rolling import Bounds, bounds_of
 from controlplane.controllers.deployment.sets import REVISION, replicas
 from controlplane.controllers.replicaset import plan as sets
 from kubeapi.meta import get_condition, replace
-from kubeapi.types import apps_v1
+from kubeapi.types import apps_v1, core_v1
 from tests.support.make import NOW, make_deployment, make_pod, make_replicaset, make_template
 
 
@@ -148,14 +148,6 @@ def test_recreate_waits_for_the_old_pods() -> None:
     assert created is not None and replicas(created) == 3
 
 
-def test_names_are_the_same_however_often_asked_and_never_taken_ones() -> None:
-    rs = make_replicaset(replicas=3)
-    first = sets.plan(rs, [], set(), NOW).create
-    assert sets.plan(rs, [], set(), NOW).create == first
-    assert not set(sets.plan(rs, [], set(first), NOW).create) & set(first)
-    assert len(set(first)) == 3
-
-
 def test_the_least_useful_pods_go_first() -> None:
     rs = make_replicaset(replicas=1)
     pods = [
@@ -164,7 +156,84 @@ def test_the_least_useful_pods_go_first() -> None:
         make_pod("unbound", owner=rs),
         make_pod("pending", node="a", owner=rs),
     ]
-    assert [p.metadata.name for p in sets.plan(rs, pods, set(), NOW).delete] == ["unbound", "pending", "unready"]
+    assert [p.metadata.name for p in sets.plan(rs, pods, pods, NOW).delete] == ["unbound", "pending", "unready"]
+
+
+def running(name: str, *, node: str = "a", age: int = 1000, restarts: int = 0, cost: str = "") -> core_v1.Pod:
+    notes = {sets.DELETION_COST: cost} if cost else {}
+    born = NOW - timedelta(seconds=age)
+    pod = make_pod(name, node=node, phase="Running", metadata={"creation_timestamp": born, "annotations": notes})
+    status = core_v1.PodStatus(
+        phase="Running",
+        conditions=[core_v1.PodCondition(type="Ready", status="True", last_transition_time=born)],
+        container_statuses=[core_v1.ContainerStatus(name="c", restart_count=restarts)],
+    )
+    return replace(pod, status=status)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (running("x", cost="-5"), running("y")),
+        (running("x", cost="-5"), running("y", age=1, restarts=9)),
+        (running("x", age=10), running("y", age=100)),
+        (running("x", age=1000, restarts=3), running("y", age=900)),
+        (running("x", cost="nonsense", age=10), running("y", cost="0")),
+    ],
+    ids=["cost", "cost before age", "young", "restarted, of much the same age", "a cost that is no number is none"],
+)
+def test_of_ready_pods_the_cheap_the_young_and_the_restarted_go_first(first: core_v1.Pod, second: core_v1.Pod) -> None:
+    pods = [second, first]
+    (gone,) = sets.plan(make_replicaset(replicas=1), pods, pods, NOW).delete
+    assert gone is first
+
+
+def test_pods_crowded_with_those_of_the_same_deployment_go_first() -> None:
+    own = [running("x", node="full"), running("y", node="empty", age=1)]
+    other = running("of-the-old-set", node="full")
+    (gone,) = sets.plan(make_replicaset(replicas=1), own, [*own, other], NOW).delete
+    assert gone is own[0]
+
+
+def test_scaling_in_the_middle_of_a_rollout_is_shared_out() -> None:
+    rollout = Rollout(make_deployment(replicas=10, surge=3, unavailable=2))
+    rollout.finish(Random(1))
+    changed = replace(rollout.deployment.spec, template=make_template(image="app:2"))
+    rollout.deployment = replace(rollout.deployment, spec=changed)
+    for _ in range(3):  # 8 old ones and 5 new ones, which are not ready
+        rollout.step()
+    assert sorted(replicas(rs) for rs in rollout.sets.values()) == [5, 8]
+    rollout.deployment = replace(rollout.deployment, spec=replace(changed, replicas=15))
+    rollout.step()
+    sizes = {rs.spec.template.spec.containers[0].image: replicas(rs) for rs in rollout.sets.values()}
+    assert sizes == {"app:1": 11, "app:2": 7}
+
+
+def test_pods_that_fail_after_the_rollout_do_not_make_it_a_failed_one() -> None:
+    rollout = Rollout(make_deployment(progress_deadline_seconds=10))
+    rollout.finish(Random(1))
+    for ready in (0, 1, 1):
+        for name, rs in rollout.sets.items():
+            status = replace(rs.status, ready_replicas=ready, available_replicas=ready)
+            rollout.sets[name] = replace(rs, status=status)
+        late = plan(rollout.deployment, list(rollout.sets.values()), [], NOW + timedelta(hours=1))
+        rollout.deployment = replace(rollout.deployment, status=late.status)
+    reasons = {c.type: (c.status, c.reason) for c in rollout.deployment.status.conditions}
+    assert reasons == {
+        "Available": ("False", "MinimumReplicasUnavailable"),
+        "Progressing": ("True", "NewReplicaSetAvailable"),
+    }
+
+
+def test_old_sets_beyond_the_history_go_oldest_first() -> None:
+    rollout = Rollout(make_deployment(revision_history_limit=1))
+    rng = Random(1)
+    for number in range(4):
+        spec = replace(rollout.deployment.spec, template=make_template(image=f"app:{number}"))
+        rollout.deployment = replace(rollout.deployment, spec=spec)
+        rollout.finish(rng)
+    todo = plan(rollout.deployment, list(rollout.sets.values()), [], NOW)
+    assert [rs.spec.template.spec.containers[0].image for rs in todo.delete] == ["app:0", "app:1"]
 
 
 def test_claims_go_by_owner_first() -> None:

@@ -1,0 +1,131 @@
+"""Controllers on a server that goes away, answers late, or loses its answers: in virtual time, on the real API core."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+
+from controlplane.apiserver.api import Api
+from controlplane.apiserver.build import api_core
+from controlplane.apiserver.context import RequestContext
+from controlplane.storage.embedded import EmbeddedStore
+from kubeapi.client.local import LocalClient
+from kubeapi.clock import LoopClock
+from kubeapi.errors import ServiceUnavailable
+from kubeapi.meta import replace
+from kubeapi.types import apps_v1, core_v1
+from sampan.controllers import manager
+from tests.support.make import make_deployment
+from tests.support.until import until
+
+pytestmark = [pytest.mark.looptime]
+CLOCK = LoopClock(datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class Unreliable(LocalClient):
+    """Loses the answers of `lost` parts of all writes; while `down`, also the requests."""
+
+    def __init__(self, api: Api, rng: Random) -> None:
+        super().__init__(api, context=RequestContext)
+        self.lost = 0.0
+        self.down = False
+        self._rng = rng
+
+    def _enter(self) -> None:
+        if self.down:
+            raise ServiceUnavailable("no connection")
+
+    def _leave(self) -> None:
+        if self._rng.random() < self.lost:
+            raise ServiceUnavailable("the connection was lost before the answer came")
+
+    async def get(self, *args: Any, **kwargs: Any) -> Any:
+        self._enter()
+        return await super().get(*args, **kwargs)
+
+    async def list(self, *args: Any, **kwargs: Any) -> Any:
+        self._enter()
+        return await super().list(*args, **kwargs)
+
+    async def watch(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        self._enter()
+        async for batch in super().watch(*args, **kwargs):
+            self._enter()
+            yield batch
+
+    async def create(self, *args: Any, **kwargs: Any) -> Any:
+        self._enter()
+        made = await super().create(*args, **kwargs)
+        self._leave()
+        return made
+
+    async def update(self, *args: Any, **kwargs: Any) -> Any:
+        self._enter()
+        written = await super().update(*args, **kwargs)
+        self._leave()
+        return written
+
+    async def patch(self, *args: Any, **kwargs: Any) -> Any:
+        self._enter()
+        written = await super().patch(*args, **kwargs)
+        self._leave()
+        return written
+
+    async def delete(self, *args: Any, **kwargs: Any) -> None:
+        self._enter()
+        await super().delete(*args, **kwargs)
+        self._leave()
+
+
+class Cluster:
+    def __init__(self, api: Api, client: Unreliable) -> None:
+        self.api = LocalClient(api, context=RequestContext)
+        self.client = client
+
+    async def deploy(self, replicas: int) -> None:
+        deployment = make_deployment(replicas=replicas)
+        meta = replace(deployment.metadata, uid="", creation_timestamp=None)
+        await self.api.create(replace(deployment, metadata=meta))
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with api_core(store=EmbeddedStore(), clock=CLOCK, rng=Random(3)) as api:
+        client = Unreliable(api, Random(5))
+        running = asyncio.create_task(manager(client, clock=CLOCK, rng=Random(7)).run(), name="controllers")
+        yield Cluster(api, client)
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_no_pod_is_made_twice_when_answers_are_lost(cluster: Cluster) -> None:
+    cluster.client.lost = 0.3
+    revision = (await cluster.api.list(core_v1.Pod, "default")).resource_version
+    await cluster.deploy(40)
+    await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 40)
+    await asyncio.sleep(600)
+    made = set()
+    async with asyncio.timeout(1):
+        async for batch in cluster.api.watch(core_v1.Pod, "default", resource_version=revision):
+            made |= {event.object.metadata.uid for event in batch if event.type == "ADDED"}
+            if len(made) >= 40:
+                break
+    assert len((await cluster.api.list(core_v1.Pod, "default")).items) == len(made) == 40
+
+
+async def test_the_work_goes_on_when_the_server_comes_back(cluster: Cluster) -> None:
+    await cluster.deploy(2)
+    await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 2)
+    cluster.client.down = True
+    await cluster.api.patch(apps_v1.Deployment, "web", {"spec": {"replicas": 6}}, namespace="default")
+    await asyncio.sleep(900)
+    assert len((await cluster.api.list(core_v1.Pod, "default")).items) == 2
+    cluster.client.down = False
+    begun = CLOCK.monotonic()
+    await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 6)
+    assert CLOCK.monotonic() - begun < 30, "the backoff is bounded"
