@@ -28,11 +28,11 @@ CLOCK = LoopClock(datetime(2026, 1, 1, tzinfo=UTC))
 
 
 class Unreliable(LocalClient):
-    """Loses the answers of `lost` parts of all writes; while `down`, also the requests."""
+    """Loses the answers of `lost` parts of all writes; tells changes `lag` seconds late; while `down`, nothing gets through."""
 
     def __init__(self, api: Api, rng: Random) -> None:
         super().__init__(api, context=RequestContext)
-        self.lost = 0.0
+        self.lost = self.lag = 0.0
         self.down = False
         self._rng = rng
 
@@ -56,6 +56,7 @@ class Unreliable(LocalClient):
         self._enter()
         async for batch in super().watch(*args, **kwargs):
             self._enter()
+            await asyncio.sleep(self.lag)
             yield batch
 
     async def create(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,8 +104,8 @@ async def cluster() -> AsyncIterator[Cluster]:
         await asyncio.wait([running])
 
 
-async def test_no_pod_is_made_twice_when_answers_are_lost(cluster: Cluster) -> None:
-    cluster.client.lost = 0.3
+async def test_no_pod_is_made_twice_when_answers_are_lost_and_caches_are_behind(cluster: Cluster) -> None:
+    cluster.client.lost, cluster.client.lag = 0.3, 3.0
     revision = (await cluster.api.list(core_v1.Pod, "default")).resource_version
     await cluster.deploy(40)
     await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 40)

@@ -152,7 +152,7 @@ class ReplicaSets:
                     name = self._name(rs)
                     continue
             except (ServiceUnavailable, Timeout):
-                self._unanswered[key].append(name)
+                self._unanswered.setdefault(key, []).append(name)
                 raise
             self._barrier.wrote(key, revision_of(made))
             self._shared.events.event(rs, "Normal", "SuccessfulCreate", f"Created pod: {name}")
