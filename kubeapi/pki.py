@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 BACKDATE = timedelta(minutes=5)
@@ -58,6 +58,18 @@ class Credentials:
 
     def expires(self) -> datetime:
         return x509.load_pem_x509_certificate(self.cert).not_valid_after_utc
+
+    def covers(self, hosts: Iterable[str], *, now: datetime) -> bool:
+        """Whether it is good for all these names and for another third of its life."""
+        cert = x509.load_pem_x509_certificate(self.cert)
+        life = cert.not_valid_after_utc - cert.not_valid_before_utc
+        if cert.not_valid_after_utc - now < life / 3:
+            return False
+        try:
+            names = list(cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        except x509.ExtensionNotFound:
+            names = []
+        return all(_alternative(host) in names for host in hosts)
 
 
 class Authority:
@@ -174,11 +186,22 @@ def kubeconfig(
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """A file that only its owner can ever read: not even between its making and a chmod."""
+    """Whole or not at all, and never readable by anybody but its owner: a crash half way leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def token_key() -> tuple[bytes, bytes]:
+    """(private, public), PEM: what signs the tokens of service accounts, and what checks them."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return _key_pem(key), public
 
 
 def _builder(
@@ -215,7 +238,7 @@ def _pem(cert: x509.Certificate) -> bytes:
     return cert.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

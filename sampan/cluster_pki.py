@@ -1,25 +1,18 @@
-"""The certificates of a one-machine cluster: made once, kept in the data directory, read again by every `up`.
+"""The files of a one-machine cluster's PKI: ca, one certificate and key per identity, and the token key.
 
-One authority signs the server's certificate and one client certificate per component; a user's groups are its
-organisations. Valid from five minutes ago, so that a clock a little behind does not refuse them.
+What is there and good is kept; a certificate in the last third of its life, or that does not name every address
+it must, is made anew. The certificates themselves are kubeapi.pki's.
 """
 
-import base64
-import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from kubeapi import pki
+from kubeapi.pki import Authority, Credentials, write_private
 
-_YEARS = 10
-_SKEW = timedelta(minutes=5)
+__all__ = ["Identity", "Pki", "write_private"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,129 +35,34 @@ class Pki:
     def key(self, name: str) -> Path:
         return self.directory / f"{name}.key"
 
-    def authority(self) -> None:
-        if self.certificate("ca").exists() and self.key("ca").exists():
-            return
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sampan")])
-        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-        certificate = (
-            self._builder(name, name, key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(usage, critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self._write("ca", key, certificate)
+    def authority(self) -> Authority:
+        return Authority.open(self.directory, now=self._now)
 
     def server(self, name: str, *, addresses: Sequence[str], names: Sequence[str]) -> None:
-        alternatives = [
-            *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
-            *(x509.DNSName(item) for item in names),
-        ]
-        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        self._leaf(Identity(name, f"system:{name}", ("system:masters",)), both, alternatives)
+        """Serves, and is shown to the nodes' agents too."""
+        self._keep(Identity(name, f"system:{name}", ("system:masters",)), [*addresses, *names])
 
     def client(self, identity: Identity, *, addresses: Sequence[str] = ()) -> None:
         """With addresses it serves too: a node answers the API server with the certificate it asks with."""
-        if not addresses:
-            self._leaf(identity, [ExtendedKeyUsageOID.CLIENT_AUTH], [])
-            return
-        self._leaf(
-            identity,
-            [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH],
-            [
-                *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
-                x509.DNSName(identity.file),
-            ],
-        )
+        self._keep(identity, [*addresses, identity.file] if addresses else [])
 
     def token_key(self, name: str = "sa") -> None:
         """The key pair that signs service account tokens: sa.key and sa.pub."""
         if self.key(name).exists():
             return
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        public = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        private, public = pki.token_key()
         write_private(self.directory / f"{name}.pub", public)
-        write_private(self.key(name), _pem(key))
+        write_private(self.key(name), private)
 
     def kubeconfig(self, identity: Identity, *, server: str, grpc: str) -> bytes:
-        def encoded(path: Path) -> str:
-            return base64.b64encode(path.read_bytes()).decode()
+        ca, client = self.certificate("ca").read_bytes(), Credentials.load(self.directory, identity.file)
+        return pki.kubeconfig(server=server, ca=ca, client=client, grpc=grpc, user=identity.file).encode()
 
-        cluster = {
-            "server": server,
-            "certificate-authority-data": encoded(self.certificate("ca")),
-            "extensions": [{"name": "sampan.dev/grpc", "extension": {"address": grpc}}],
-        }
-        user = {
-            "client-certificate-data": encoded(self.certificate(identity.file)),
-            "client-key-data": encoded(self.key(identity.file)),
-        }
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "sampan", "cluster": cluster}],
-            "users": [{"name": identity.file, "user": user}],
-            "contexts": [{"name": "sampan", "context": {"cluster": "sampan", "user": identity.file}}],
-            "current-context": "sampan",
-        }
-        return yaml.safe_dump(config, sort_keys=False).encode()
-
-    def _leaf(
-        self, identity: Identity, usages: Sequence[x509.ObjectIdentifier], names: Sequence[x509.GeneralName]
-    ) -> None:
+    def _keep(self, identity: Identity, hosts: Sequence[str]) -> None:
         if self.certificate(identity.file).exists() and self.key(identity.file).exists():
-            return
-        issuer = x509.load_pem_x509_certificate(self.certificate("ca").read_bytes())
-        issuer_key = serialization.load_pem_private_key(self.key("ca").read_bytes(), None)
-        assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name(
-            [
-                *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in identity.groups),
-                x509.NameAttribute(NameOID.COMMON_NAME, identity.name),
-            ]
-        )
-        builder = (
-            self._builder(subject, issuer.subject, key.public_key())
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        self._write(identity.file, key, builder.sign(issuer_key, hashes.SHA256()))
-
-    def _builder(
-        self, subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - _SKEW)
-            .not_valid_after(self._now + timedelta(days=365 * _YEARS))
-        )
-
-    def _write(self, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-        write_private(self.key(name), _pem(key))
-        write_private(self.certificate(name), certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all, readable by the owner only: a crash half way leaves the old file."""
-    part = path.with_name(path.name + ".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+            held = Credentials.load(self.directory, identity.file)
+            if held.covers(hosts, now=self._now):
+                return
+        authority, who = self.authority(), (identity.name, identity.groups)
+        made = authority.peer(*who, hosts, now=self._now) if hosts else authority.client(*who, now=self._now)
+        made.save(self.directory, identity.file)
