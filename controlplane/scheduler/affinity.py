@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from controlplane.scheduler.snapshot import Mask, Snapshot
+from controlplane.scheduler.columns import Amounts, Mask
+from controlplane.scheduler.snapshot import Snapshot
 from kubeapi.selectors import node_requirement
-from kubeapi.types.core_v1 import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod
+from kubeapi.types.core_v1 import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm
 
 
 def requirement_mask(snapshot: Snapshot, wanted: NodeSelectorRequirement) -> Mask:
@@ -19,10 +19,13 @@ def requirement_mask(snapshot: Snapshot, wanted: NodeSelectorRequirement) -> Mas
 
 
 def _field_mask(snapshot: Snapshot, wanted: NodeSelectorRequirement) -> Mask:
-    requirement = node_requirement(wanted.key, wanted.operator, wanted.values)
-    if wanted.key != "metadata.name":
-        return snapshot.nothing()
     mask = snapshot.nothing()
+    if wanted.key != "metadata.name":
+        return mask
+    if wanted.operator == "In":
+        mask[[snapshot.rows[name] for name in wanted.values if name in snapshot.rows]] = True
+        return mask
+    requirement = node_requirement(wanted.key, wanted.operator, wanted.values)
     for name, row in snapshot.rows.items():
         mask[row] = requirement.matches({"metadata.name": name})
     return mask
@@ -48,26 +51,21 @@ def selector_mask(snapshot: Snapshot, selector: NodeSelector) -> Mask:
     return mask
 
 
-def required_mask(snapshot: Snapshot, pod: Pod) -> Mask | None:
-    """None: the pod does not care."""
+def required_mask(snapshot: Snapshot, labels: Mapping[str, str], required: NodeSelector | None) -> Mask | None:
+    """nodeSelector and required node affinity. None: every node will do."""
     mask: Mask | None = None
-    for key, wanted in pod.spec.node_selector.items():
+    for key, wanted in labels.items():
         one = snapshot.label(key).where(lambda value, wanted=wanted: value == wanted)  # type: ignore[misc]
         mask = one if mask is None else mask & one
-    affinity = pod.spec.affinity.node_affinity if pod.spec.affinity is not None else None
-    required = affinity.required_during_scheduling_ignored_during_execution if affinity is not None else None
     if required is not None:
         one = selector_mask(snapshot, required)
         mask = one if mask is None else mask & one
     return mask
 
 
-def preferred_weights(snapshot: Snapshot, pod: Pod) -> NDArray[Any] | None:
-    affinity = pod.spec.affinity.node_affinity if pod.spec.affinity is not None else None
-    terms = affinity.preferred_during_scheduling_ignored_during_execution if affinity is not None else []
-    if not terms:
-        return None
-    weights = np.zeros(len(snapshot.alive), dtype=np.float64)
+def preferred_weights(snapshot: Snapshot, terms: Sequence[PreferredSchedulingTerm]) -> Amounts:
+    """The weights of the preferences that a node meets, added up. An empty preference is met by none."""
+    weights = np.zeros(snapshot.size, dtype=np.int64)
     for term in terms:
         weights += term.weight * term_mask(snapshot, term.preference)
     return weights

@@ -7,13 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from kubeapi.client.events import EventRecorder
 from kubeapi.client.interface import BatchResult, Client, Write
 from kubeapi.errors import ApiError
 from kubeapi.types.core_v1 import Binding, ObjectReference, Pod
 from kubeapi.types.meta_v1 import ObjectMeta
 
-BATCH = 200
+BATCH = 250
+AT_ONCE = 2
+"""Batches on their way: while the server works on one, the next is being made."""
 
 
 class Binder:
@@ -24,12 +25,12 @@ class Binder:
         self,
         client: Client,
         *,
-        events: EventRecorder,
+        bound: Callable[[Pod, str], None],
         failed: Callable[[Pod, Exception], None],
         log: logging.Logger,
     ) -> None:
         self._client = client
-        self._events = events
+        self._bound = bound
         self._failed = failed
         self._log = log
         self._waiting = deque()
@@ -40,8 +41,13 @@ class Binder:
         self._wake.set()
 
     async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(AT_ONCE):
+                tasks.create_task(self._work(), name=f"binder-{number}")
+
+    async def _work(self) -> None:
         while True:
-            if not self._waiting:
+            while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
                 await asyncio.sleep(0)  # let the decisions of this moment come together
@@ -57,14 +63,13 @@ class Binder:
                 results = [BatchResult(error=error)] * len(taken)
             except BaseException:
                 self._waiting.extendleft(reversed(taken))
+                self._wake.set()
                 raise
             for (pod, node), result in zip(taken, results, strict=True):
                 if result.error is not None:
                     self._failed(pod, result.error)
                 else:
-                    name = f"{pod.metadata.namespace}/{pod.metadata.name}"
-                    message = f"Successfully assigned {name} to {node}"
-                    self._events.event(pod, "Normal", "Scheduled", message)
+                    self._bound(pod, node)
 
 
 def binding_of(pod: Pod, node: str) -> Binding:

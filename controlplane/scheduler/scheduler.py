@@ -1,41 +1,57 @@
-"""The loop: informers keep the snapshot and the queue, one pod at a time is decided about, the binder tells the server.
+"""The loop: informers keep the snapshot and the queue, one pod after another is decided about, others carry it out.
 
     informers ──► snapshot, queue ──pop──► decide ──┬─ node:   assume ──► binder ── failed: forget, retry
                                                     ├─ claims: annotate them with the node, wait until they are bound
-                                                    └─ nowhere: condition and event, wait for a change
+                                                    └─ nowhere: preempt? ──► condition and event, wait for a change
 
-Between two awaits nothing else runs, so a decision and its assumption are one step.
+Between two awaits nothing else runs, so a decision and its assumption are one step. What needs the server (claims,
+victims) is handed to errands, so that a slow answer to one pod keeps no other waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import Any
 
 from controlplane.scheduler.binder import Binder
-from controlplane.scheduler.decide import Decision, decide
+from controlplane.scheduler.cluster import Cluster
+from controlplane.scheduler.decide import Decider, Decision, Nomination, with_preemption
+from controlplane.scheduler.hints import Change, What, Why
+from controlplane.scheduler.metrics import Metrics
+from controlplane.scheduler.preempt import WAITING, Preemption, preempt, priority_of
 from controlplane.scheduler.queue import SchedulingQueue
+from controlplane.scheduler.reporter import Report, Reporter
 from controlplane.scheduler.snapshot import Snapshot
-from controlplane.scheduler.volumes import needs_of
 from kubeapi.claims import SELECTED_NODE
-from kubeapi.client.events import EventRecorder
+from kubeapi.client.events import EventLimits, EventRecorder
 from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
 from kubeapi.clock import Clock
-from kubeapi.errors import ApiError, Conflict, NotFound
-from kubeapi.meta import get_condition
+from kubeapi.errors import ApiError, BadRequest, Conflict, NotFound
 from kubeapi.tasks import forever
-from kubeapi.types.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
-from kubeapi.types.storage_v1 import StorageClass
+from kubeapi.types.core_v1 import PersistentVolumeClaim, Pod
 
 NAME = "default-scheduler"
+SLICE = 32
+"""Decisions between two chances for everything else."""
+EVENTS = EventLimits(pending=20_000, batch=250)
+ERRANDS = 4
+"""Errands on their way."""
+GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class Scheduler:
     _assumed: dict[str, str]
     """Uid to node: decided and not yet seen as bound in the cache."""
+    _nominated: dict[str, Nomination]
+    """Uid to what was promised to a pod that waits for its victims to go."""
+    _victims: dict[str, set[str]]
+    """Uid of such a pod to the uids of those sent away for it and, as far as is known, still there."""
 
     def __init__(
         self,
@@ -44,6 +60,7 @@ class Scheduler:
         clock: Clock,
         rng: Random,
         name: str = NAME,
+        metrics: Metrics | None = None,
         log: logging.Logger | None = None,
     ) -> None:
         self._client = client
@@ -51,50 +68,41 @@ class Scheduler:
         self._rng = rng
         self._name = name
         self._log = log or logging.getLogger("scheduler")
-        self.snapshot = Snapshot()
+        self.snapshot = Snapshot(rng)
         self.queue = SchedulingQueue(clock=clock)
-        self.events = EventRecorder(client, component=name, clock=clock, rng=rng, log=self._log)
-        self._binder = Binder(client, events=self.events, failed=self._bind_failed, log=self._log)
+        self.metrics = metrics or Metrics(profile=name)
+        self.metrics.watch_queue(lambda: {**self.queue.counts(), "gated": len(self._gated)})
+        self.events = EventRecorder(client, component=name, clock=clock, rng=rng, limits=EVENTS, log=self._log)
+        self._decider = Decider(self.snapshot)
+        self._binder = Binder(client, bound=self._was_bound, failed=self._bind_failed, log=self._log)
+        self._reporter = Reporter(client, clock=clock, rng=rng, log=self._log)
         self._assumed = {}
-        self._reports: dict[str, tuple[Pod, str]] = {}
-        """Uid to pod and message: what the reporter has still to write, the newest only."""
-        self._report = asyncio.Event()
+        self._nominated = {}
+        self._victims = {}
+        self._gated: set[str] = set()
+        self._errands: deque[Callable[[], Awaitable[None]]] = deque()
+        self._errand = asyncio.Event()
+        self._cluster = Cluster(client, snapshot=self.snapshot, changed=self.queue.wake, rng=rng)
         self._pods = Informer(client, Pod, rng=rng)
-        self._nodes = Informer(client, Node, rng=rng)
-        self._claims = Informer(client, PersistentVolumeClaim, rng=rng)
-        self._volumes = Informer(client, PersistentVolume, rng=rng)
-        self._classes = Informer(client, StorageClass, rng=rng)
-        self._nodes.subscribe(self._on_node)
         self._pods.subscribe(self._on_pod)
-        others: list[Informer[Any]] = [self._claims, self._volumes, self._classes]
-        for informer in others:
-            informer.subscribe(self._on_other)
-        self._informers: list[Informer[Any]] = [self._nodes, self._pods, *others]
 
     async def run(self) -> None:
+        informers: list[Informer[Any]] = [*self._cluster.informers, self._pods]
         async with asyncio.TaskGroup() as tasks:
-            for informer in self._informers:
+            for informer in informers:
                 tasks.create_task(forever(informer.run, name=informer.name, rng=self._rng), name=informer.name)
-            for informer in self._informers:
+            for informer in informers:
                 await informer.synced.wait()
             for name, run in (
                 ("scheduler-events", self.events.run),
                 ("scheduler-binder", self._binder.run),
-                ("scheduler-reporter", self._report_all),
+                ("scheduler-reporter", self._reporter.run),
+                *((f"scheduler-errands-{i}", self._run_errands) for i in range(ERRANDS)),
                 ("scheduler-loop", self._loop),
             ):
                 tasks.create_task(forever(run, name=name, rng=self._rng, log=self._log), name=name)
 
-    # -------------------------------------------------------------- the cluster
-
-    def _on_node(self, old: Node | None, new: Node | None) -> None:
-        if new is None:
-            if old is not None:
-                self.snapshot.remove_node(old.metadata.name)
-            return
-        self.snapshot.put_node(new)
-        if old is None or _matters(old) != _matters(new):
-            self.queue.wake()
+    # -------------------------------------------------------------- pods come, change and go
 
     def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
         pod = new if new is not None else old
@@ -102,69 +110,197 @@ class Scheduler:
             return
         uid = pod.metadata.uid
         if new is None or new.status.phase in ("Succeeded", "Failed"):
-            self._assumed.pop(uid, None)
-            self._reports.pop(uid, None)
-            self.queue.remove(uid)
-            if self.snapshot.remove_pod(uid):
-                self.queue.wake()
+            self._settle(uid)
+            self._left(pod)
         elif new.spec.node_name:
-            self._assumed.pop(uid, None)
-            self._reports.pop(uid, None)
-            self.queue.remove(uid)
-            self.snapshot.put_pod(new)
+            self._settle(uid)
+            self._placed(new)
         elif self._is_ours(new):
-            self.queue.put(new)
+            before = old.status.nominated_node_name if old is not None else ""
+            if new.status.nominated_node_name != before:
+                self._nominate(new, new.status.nominated_node_name)
+            if new.spec.scheduling_gates:
+                self._gated.add(uid)
+                self._reporter.report(Report(new, "SchedulingGated", GATED))
+            else:
+                self._gated.discard(uid)
+                self.queue.put(new)
         elif uid not in self._assumed:
-            self.queue.remove(uid)
+            self._settle(uid)
 
     def _is_ours(self, pod: Pod) -> bool:
-        return (
-            (pod.spec.scheduler_name or NAME) == self._name
-            and not pod.spec.scheduling_gates
-            and pod.metadata.deletion_timestamp is None
-        )
+        return (pod.spec.scheduler_name or NAME) == self._name and pod.metadata.deletion_timestamp is None
 
-    def _on_other(self, old: Any, new: Any) -> None:
-        self.queue.wake()
+    def _settle(self, uid: str) -> None:
+        """It no longer wants a node."""
+        self._assumed.pop(uid, None)
+        self._reporter.forget(uid)
+        self._gated.discard(uid)
+        self._victims.pop(uid, None)
+        self.queue.remove(uid)
+        if self._nominated.pop(uid, None) is not None:
+            self.queue.wake()
+
+    def _left(self, pod: Pod) -> None:
+        placed = self.snapshot.pods.get(pod.metadata.uid)
+        if self.snapshot.remove_pod(pod.metadata.uid):
+            freed = placed.request.amounts if placed is not None else None
+            self.queue.wake(Change(What.POD_GONE, pod=pod, freed=freed))
+
+    def _placed(self, pod: Pod) -> None:
+        before = self.snapshot.pods.get(pod.metadata.uid)
+        kind = before.kind if before is not None else None
+        request = before.request if before is not None else None
+        self.snapshot.put_pod(pod)
+        after = self.snapshot.pods.get(pod.metadata.uid)
+        if after is None or after is before:
+            if before is not None and after is before and before.pod is pod and not before.told:
+                before.told = True
+                self.queue.wake(Change(What.POD_PLACED, pod=pod))
+            return
+        after.told = True
+        self.queue.wake(Change(What.POD_PLACED, pod=pod))
+        if kind is not None and (after.kind.leaving, after.request) != (kind.leaving, request):
+            freed = request.amounts if request is not None and after.request != request else {}
+            self.queue.wake(Change(What.POD_GONE, pod=pod, freed=freed))
 
     # -------------------------------------------------------------- the decision
 
     async def _loop(self) -> None:
         while True:
             pod = await self.queue.pop()
-            try:
-                decision = self._decide(pod)
-            except Exception as error:
-                self._log.exception("cannot decide about %s/%s", pod.metadata.namespace, pod.metadata.name)
-                self._refuse(pod, f"scheduler failed: {error}")
-                self.queue.retry(pod.metadata.uid)
-                continue
-            if not decision.node:
-                self._refuse(pod, decision.message)
-                self.queue.fail(pod.metadata.uid)
-            elif decision.pin:
-                await self._pin(pod, decision)
-            else:
-                self.snapshot.put_pod(pod, decision.node)
-                self._assumed[pod.metadata.uid] = decision.node
-                self._binder.bind(pod, decision.node)
+            for left in reversed(range(SLICE)):
+                self._one(pod)
+                following = self.queue.pop_now() if left else None
+                if following is None:
+                    break
+                pod = following
             await asyncio.sleep(0)
 
-    def _decide(self, pod: Pod) -> Decision:
-        needs = needs_of(
-            pod,
-            lambda namespace, name: self._claims.cache.find(name, namespace),
-            self._volumes.cache.find,
-            self._classes.cache.find,
-            self._volumes.cache,
+    def _one(self, pod: Pod) -> None:
+        uid, begun = pod.metadata.uid, self._clock.monotonic()
+        result = "error"
+        try:
+            decision = self._decider.decide(pod, self._cluster.volumes_of(pod), list(self._nominated.values()))
+            result = "scheduled" if decision.node else "unschedulable"
+            if not decision.node:
+                self._refuse(pod, decision)
+            elif decision.pin:
+                self.queue.wait(uid, Why(frozenset(["VolumeBinding"])))
+                self._run_errand(partial(self._pin, pod, decision))
+            else:
+                self._assume(pod, decision)
+        except Exception as error:
+            if not isinstance(error, BadRequest):
+                self._log.exception("cannot decide about %s/%s", pod.metadata.namespace, pod.metadata.name)
+            self._tell(pod, "SchedulerError", str(error))
+            self.queue.retry(uid)
+        self.metrics.attempt(result, self._clock.monotonic() - begun)
+
+    def _assume(self, pod: Pod, decision: Decision) -> None:
+        uid = pod.metadata.uid
+        request = decision.shape.request if decision.shape is not None else None
+        self.snapshot.put_pod(pod, decision.node, request)
+        self._assumed[uid] = decision.node
+        self._nominated.pop(uid, None)
+        self._victims.pop(uid, None)
+        self._reporter.forget(uid)
+        self._binder.bind(pod, decision.node)
+
+    def _was_bound(self, pod: Pod, node: str) -> None:
+        name = f"{pod.metadata.namespace}/{pod.metadata.name}"
+        self.events.event(pod, "Normal", "Scheduled", f"Successfully assigned {name} to {node}")
+        waited = self.queue.remove(pod.metadata.uid)
+        if waited is not None:
+            self.metrics.bound(waited.failures, self._clock.monotonic() - waited.since)
+
+    def _bind_failed(self, pod: Pod, error: Exception) -> None:
+        uid = pod.metadata.uid
+        if self._assumed.pop(uid, None) is None:
+            return  # the cache has shown it bound meanwhile, or gone
+        placed = self.snapshot.pods.get(uid)
+        self.snapshot.remove_pod(uid)
+        if isinstance(error, NotFound):
+            self.queue.remove(uid)
+        else:
+            self._log.info("binding %s/%s failed: %s", pod.metadata.namespace, pod.metadata.name, error)
+            if not isinstance(error, Conflict):
+                self._tell(pod, "SchedulerError", f"binding rejected: {error}")
+            self.queue.retry(uid)
+        freed = placed.request.amounts if placed is not None else None
+        self.queue.wake(Change(What.POD_GONE, pod=pod, freed=freed))
+
+    # -------------------------------------------------------------- nowhere
+
+    def _refuse(self, pod: Pod, decision: Decision) -> None:
+        uid = pod.metadata.uid
+        plan = self._plan(pod, decision)
+        if plan.node:
+            self._nominate(pod, plan.node)
+            self._victims[uid] = {v.metadata.uid for v in plan.victims}
+            self.metrics.victims.observe(len(plan.victims))
+            self._run_errand(partial(self._send_away, pod, plan))
+        elif uid in self._nominated and plan.message != WAITING:
+            self._nominate(pod, "")
+        promised = self._nominated.get(uid)
+        told = with_preemption(decision, plan.message)
+        self._tell(pod, "Unschedulable", told.message, promised.node if promised is not None else "")
+        found = decision.examination
+        short = frozenset(
+            "pods" if reason == "Too many pods" else reason.removeprefix("Insufficient ")
+            for reason in (found.refused if found is not None else ())
+            if reason == "Too many pods" or reason.startswith("Insufficient ")
         )
-        return decide(pod, self.snapshot, self._rng, needs)
+        self.queue.fail(uid, Why(decision.plugins, decision.shape, short))
+
+    def _plan(self, pod: Pod, decision: Decision) -> Preemption:
+        uid = pod.metadata.uid
+        if any(v in self.snapshot.pods for v in self._victims.get(uid, ())):
+            return Preemption(message=WAITING)
+        self.metrics.preemptions.inc()
+        return preempt(
+            pod,
+            decision,
+            self._decider.rankings.of(decision.shape or self._decider.shapes.of(pod, self.snapshot)),
+            self.snapshot,
+            budgets=self._cluster.budgets(),
+            nominated=list(self._nominated.values()),
+            rng=self._rng,
+        )
+
+    def _nominate(self, pod: Pod, node: str) -> None:
+        """Less important pods lose their promises of this node: they will look again."""
+        if not node:
+            if self._nominated.pop(pod.metadata.uid, None) is not None:
+                self.queue.wake()
+            return
+        for other in list(self._nominated.values()):
+            if other.node == node and priority_of(other.pod) < priority_of(pod):
+                del self._nominated[other.pod.metadata.uid]
+                self._reporter.report(Report(other.pod, nominated=""))
+        self._nominated[pod.metadata.uid] = Nomination(pod, node)
+
+    def _tell(self, pod: Pod, reason: str, message: str, nominated: str | None = None) -> None:
+        self.events.event(pod, "Warning", "FailedScheduling", message)
+        self._reporter.report(Report(pod, reason, message, nominated))
+
+    # -------------------------------------------------------------- errands
+
+    def _run_errand(self, errand: Callable[[], Awaitable[None]]) -> None:
+        self._errands.append(errand)
+        self._errand.set()
+
+    async def _run_errands(self) -> None:
+        while True:
+            while not self._errands:
+                self._errand.clear()
+                await self._errand.wait()
+            await self._errands.popleft()()
 
     async def _pin(self, pod: Pod, decision: Decision) -> None:
         """The claims' coming to be bound brings the pod back, and then their volumes lead it to the same node."""
-        self.queue.wait(pod.metadata.uid)
         for name in decision.pin:
-            claim = self._claims.cache.find(name, pod.metadata.namespace)
+            claim = self._cluster.claim(pod.metadata.namespace, name)
             if claim is None or claim.metadata.annotations.get(SELECTED_NODE) == decision.node:
                 continue
             note = {"metadata": {"annotations": {SELECTED_NODE: decision.node}}}
@@ -175,63 +311,40 @@ class Scheduler:
                 self.queue.retry(pod.metadata.uid)
                 return
 
-    def _bind_failed(self, pod: Pod, error: Exception) -> None:
-        uid = pod.metadata.uid
-        if self._assumed.pop(uid, None) is None:
-            return  # the cache has shown it bound meanwhile, or gone
-        self.snapshot.remove_pod(uid)
-        if isinstance(error, NotFound):
-            self.queue.remove(uid)
-            return
-        self._log.info("binding %s/%s failed: %s", pod.metadata.namespace, pod.metadata.name, error)
-        if not isinstance(error, Conflict):
-            self._refuse(pod, f"binding rejected: {error}")
-        self.queue.retry(uid)
-        self.queue.wake()
-
-    # -------------------------------------------------------------- the explanation
-
-    def _refuse(self, pod: Pod, message: str) -> None:
-        self.events.event(pod, "Warning", "FailedScheduling", message)
-        condition = get_condition(pod.status.conditions, "PodScheduled")
-        if condition is None or (condition.status, condition.message) != ("False", message):
-            self._reports[pod.metadata.uid] = (pod, message)
-            self._report.set()
-
-    async def _report_all(self) -> None:
-        while True:
-            if not self._reports:
-                self._report.clear()
-                await self._report.wait()
-            uid = next(iter(self._reports))
-            pod, message = self._reports.pop(uid)
-            now = self._clock.now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
-            old = get_condition(pod.status.conditions, "PodScheduled")
-            kept = old.last_transition_time if old is not None and old.status == "False" else None
-            condition = {
-                "type": "PodScheduled",
-                "status": "False",
-                "reason": "Unschedulable",
-                "message": message,
-                "lastTransitionTime": kept.isoformat().replace("+00:00", "Z") if kept is not None else now,
-            }
+    async def _send_away(self, pod: Pod, plan: Preemption) -> None:
+        """Tells each victim why, then deletes it with its own grace. The pod waits for their going."""
+        for victim in plan.victims:
+            meta = victim.metadata
             try:
-                await self._client.patch(
-                    Pod,
-                    pod.metadata.name,
-                    {"metadata": {"uid": uid}, "status": {"conditions": [condition]}},
-                    kind="strategic",
-                    namespace=pod.metadata.namespace,
-                    subresource="status",
+                await self._condemn(victim)
+                if meta.deletion_timestamp is None:
+                    await self._client.delete(Pod, meta.name, meta.namespace, uid=meta.uid)
+                self.events.event(
+                    victim, "Normal", "Preempted", f"Preempted by pod {pod.metadata.uid} on node {plan.node}"
                 )
             except (NotFound, Conflict):
-                continue
+                self._spared(pod, meta.uid)
             except (ApiError, OSError) as error:
-                self._log.warning("cannot report on %s/%s: %s", pod.metadata.namespace, pod.metadata.name, error)
-                await asyncio.sleep(1.0)
-                self._reports.setdefault(uid, (pod, message))
+                self._log.warning("cannot preempt %s/%s: %s", meta.namespace, meta.name, error)
+                self._spared(pod, meta.uid)
+                self.queue.retry(pod.metadata.uid)
 
+    async def _condemn(self, victim: Pod) -> None:
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{self._name}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": self._reporter.now(),
+        }
+        await self._client.patch(
+            Pod,
+            victim.metadata.name,
+            {"metadata": {"uid": victim.metadata.uid}, "status": {"conditions": [condition]}},
+            kind="strategic",
+            namespace=victim.metadata.namespace,
+            subresource="status",
+        )
 
-def _matters(node: Node) -> tuple[Any, ...]:
-    """What of a node may let a pod in; a heartbeat does not."""
-    return (node.status.allocatable, node.metadata.labels, node.spec.taints, node.spec.unschedulable)
+    def _spared(self, pod: Pod, victim: str) -> None:
+        self._victims.get(pod.metadata.uid, set()).discard(victim)

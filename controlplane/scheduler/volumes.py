@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from controlplane.scheduler.affinity import selector_mask
+from controlplane.scheduler.columns import Mask
+from controlplane.scheduler.filters import Refusal
+from controlplane.scheduler.snapshot import Snapshot
 from kubeapi.claims import NO_PROVISIONER, SELECTED_NODE, class_of, is_bound, suits, waits_for_consumer
 from kubeapi.placement import selector_matches
-from kubeapi.types.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
+from kubeapi.types.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod, TopologySelectorTerm
 from kubeapi.types.storage_v1 import StorageClass
 
 
@@ -29,19 +35,46 @@ class VolumeNeeds:
         """The node that was decided for before."""
         return next((n for c, _ in self.waiting if (n := c.metadata.annotations.get(SELECTED_NODE))), "")
 
-    def refuse(self, node: Node) -> str:
+    def refusals(self, snapshot: Snapshot) -> Iterator[Refusal]:
+        """Bound volumes' affinity, the classes' topologies, then whether each waiting claim finds a volume."""
+        left = snapshot.alive.copy()
         for volume in self.bound:
             affinity = volume.spec.node_affinity
-            if affinity is not None and not selector_matches(affinity.required, node):
-                return "node(s) had volume node affinity conflict"
+            if affinity is not None and affinity.required is not None:
+                rows = left & ~selector_mask(snapshot, affinity.required)
+                yield Refusal("VolumeBinding", "node(s) had volume node affinity conflict", rows, True)
+                left &= ~rows
+        rows = snapshot.nothing()
+        for _, class_ in self.waiting:
+            if class_.allowed_topologies:
+                rows |= left & ~_within(class_.allowed_topologies, snapshot)
+        if any(class_.provisioner == NO_PROVISIONER for _, class_ in self.waiting):
+            for row in np.flatnonzero(left & ~rows):
+                node = snapshot.nodes[row]
+                rows[row] = node is None or not self._served(node)
+        yield Refusal("VolumeBinding", "node(s) didn't find available persistent volumes to bind", rows, True)
+
+    def _served(self, node: Node) -> bool:
         taken: set[str] = set()
         for claim, class_ in self.waiting:
-            volume_ = next((v for v in self.available if v.metadata.name not in taken and _here(v, claim, node)), None)
-            if volume_ is not None:
-                taken.add(volume_.metadata.name)
+            volume = next((v for v in self.available if v.metadata.name not in taken and _here(v, claim, node)), None)
+            if volume is not None:
+                taken.add(volume.metadata.name)
             elif class_.provisioner == NO_PROVISIONER:
-                return "node(s) didn't find available persistent volumes to bind"
-        return ""
+                return False
+        return True
+
+
+def _within(topologies: Sequence[TopologySelectorTerm], snapshot: Snapshot) -> Mask:
+    """One of the terms, all of its labels."""
+    mask = snapshot.nothing()
+    for term in topologies:
+        one = snapshot.alive.copy()
+        for wanted in term.match_label_expressions:
+            values = frozenset(wanted.values)
+            one &= snapshot.label(wanted.key).where(values.__contains__)
+        mask |= one
+    return mask
 
 
 def _here(volume: PersistentVolume, claim: PersistentVolumeClaim, node: Node) -> bool:

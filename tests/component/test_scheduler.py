@@ -74,7 +74,10 @@ async def test_pods_are_bound_and_told_so(client: Client) -> None:
 async def test_a_refused_pod_says_why_and_is_bound_when_a_node_comes(client: Client) -> None:
     await client.create(fresh(make_pod("p", requests={"cpu": "2"})))
     await add_node(client, make_node("small", cpu="1"))
-    message = "0/1 nodes are available: 1 Insufficient cpu."
+    message = (
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: "
+        "1 Preemption is not helpful for scheduling."
+    )
 
     def refused(found: list[core_v1.Pod]) -> bool:
         condition = get_condition(found[0].status.conditions, "PodScheduled")
