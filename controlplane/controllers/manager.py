@@ -9,20 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol
 
 from controlplane.controllers.shared import Informers, Runnable, Shared
+from kubeapi.client.controller import ControllerMetrics, NoControllerMetrics
 from kubeapi.client.events import EventRecorder
 from kubeapi.client.interface import Client
 from kubeapi.clock import Clock
 from kubeapi.tasks import forever
 
 COMPONENT = "sampan-controllers"
-
-
-class HasController(Protocol):
-    @property
-    def controller(self) -> Runnable: ...
 
 
 class ControllerManager:
@@ -33,10 +28,18 @@ class ControllerManager:
         clock: Clock,
         rng: Random,
         builders: Sequence[Callable[[Shared], Sequence[Runnable]]],
+        metrics: ControllerMetrics | None = None,
     ) -> None:
         self._rng = rng
         self._events = EventRecorder(client, component=COMPONENT, clock=clock, rng=rng)
-        shared = Shared(client=client, clock=clock, rng=rng, informers=Informers(client, rng=rng), events=self._events)
+        shared = Shared(
+            client=client,
+            clock=clock,
+            rng=rng,
+            informers=Informers(client, rng=rng),
+            events=self._events,
+            metrics=metrics or NoControllerMetrics(),
+        )
         self._controllers = [controller for build in builders for controller in build(shared)]
         self._informers = shared.informers
 

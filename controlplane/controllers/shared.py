@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from kubeapi.client.cache import IndexFunction
+from kubeapi.client.controller import ControllerMetrics
 from kubeapi.client.events import EventRecorder
 from kubeapi.client.informer import Informer, metadata_only
 from kubeapi.client.interface import Client
@@ -59,6 +60,7 @@ class Shared:
     rng: Random
     informers: Informers
     events: EventRecorder
+    metrics: ControllerMetrics
 
 
 class Runnable(Protocol):

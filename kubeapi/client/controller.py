@@ -15,15 +15,28 @@ import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from kubeapi.client.informer import Informer
 from kubeapi.client.keys import Key, KubeObject, key_of
-from kubeapi.client.workqueue import CONFLICTS, FAILURES, Monotonic, QueueMetrics, WorkQueue
+from kubeapi.client.workqueue import CONFLICTS, FAILURES, Monotonic, NoMetrics, QueueMetrics, WorkQueue
 from kubeapi.errors import ApiError, Conflict
 from kubeapi.tasks import Backoff
 
 K = TypeVar("K", bound=Hashable)
+
+
+class ControllerMetrics(QueueMetrics, Protocol):
+    """What a controller tells about itself, beyond its queue. Seconds."""
+
+    def reconciled(self, controller: str, result: str, seconds: float) -> None:
+        """`result`: success, requeue_after, conflict or error."""
+        ...
+
+
+class NoControllerMetrics(NoMetrics):
+    def reconciled(self, controller: str, result: str, seconds: float) -> None: ...
+
 
 Mapper = Callable[[Any], Any]
 """An object to the keys that it concerns: one key (a Key, a str or an int), several in an iterable, or None.
@@ -48,12 +61,14 @@ class Controller(Generic[K]):
         workers: int = 1,
         wait_for: Iterable[Informer[Any]] = (),
         backoff: Backoff = FAILURES,
-        metrics: QueueMetrics | None = None,
+        metrics: ControllerMetrics | None = None,
         log: logging.Logger | None = None,
     ) -> None:
         """`wait_for` names informers that the reconciler reads but that bring no keys."""
         self.name = name
         self.queue: WorkQueue[K] = WorkQueue(name, clock=clock, rng=rng, backoff=backoff, metrics=metrics)
+        self._metrics = metrics or NoControllerMetrics()
+        self._clock = clock
         self._reconcile = reconcile
         self._informers = [*sources, *wait_for]
         self._workers = workers
@@ -90,21 +105,27 @@ class Controller(Generic[K]):
                 self.queue.done(key)
 
     async def _visit(self, key: K) -> None:
+        begun = self._clock.monotonic()
+        result = "error"
         try:
             done = await self._reconcile(key)
         except Conflict as error:
             self._log.debug("%s: %s: %s; reading again", self.name, key, error)
             self.queue.retry(key, CONFLICTS)
+            result = "conflict"
         except ApiError as error:
-            delay = max(self.queue.retry(key), error.retry_after)
+            delay = self.queue.retry(key, at_least=error.retry_after)
             self._log.warning("%s: %s: %s; again in %.2gs", self.name, key, error, delay)
         except Exception:
             delay = self.queue.retry(key)
             self._log.exception("%s: %s failed; again in %.2gs", self.name, key, delay)
         else:
             self.queue.forget(key)
+            result = "success"
             if done.requeue_after is not None:
                 self.queue.add_after(key, done.requeue_after)
+                result = "requeue_after"
+        self._metrics.reconciled(self.name, result, self._clock.monotonic() - begun)
 
 
 def keys_in(found: Any) -> Iterable[Hashable]:

@@ -107,11 +107,11 @@ class WorkQueue(Generic[K]):
             timer.cancel()
         self._timers[key] = loop.call_at(due, self._fire, key)
 
-    def retry(self, key: K, backoff: Backoff | None = None) -> float:
-        """Adds the key after its backoff; says how many seconds that is."""
+    def retry(self, key: K, backoff: Backoff | None = None, *, at_least: float = 0.0) -> float:
+        """Adds the key after its backoff, or later if the server asked for that; says how many seconds that is."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay = (backoff or self._backoff).delay(failures, self._rng)
+        delay = max((backoff or self._backoff).delay(failures, self._rng), at_least)
         self._metrics.retried(self.name)
         self.add_after(key, delay)
         return delay

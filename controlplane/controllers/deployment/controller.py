@@ -43,6 +43,7 @@ class Deployments:
             },
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
             workers=5,
         )
 

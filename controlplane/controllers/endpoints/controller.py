@@ -36,6 +36,7 @@ class EndpointSlices:
             },
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
             workers=5,
         )
 

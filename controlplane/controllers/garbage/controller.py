@@ -53,6 +53,7 @@ class GarbageCollector:
             sources={informer: self._keys_of(type_) for type_, informer in self._informers.items()},
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
             workers=5,
         )
 

@@ -39,6 +39,7 @@ class Namespaces:
             sources={self._namespaces: own_key},
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
             workers=2,
         )
 

@@ -24,6 +24,7 @@ class NodeIpam:
             sources={self._nodes: own_key},
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
         )
 
     async def reconcile(self, key: Key) -> Done:

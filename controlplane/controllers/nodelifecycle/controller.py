@@ -38,6 +38,7 @@ class NodeLifecycle:
             sources={self._nodes: own_key, self._leases: _key_of_lease, self._pods: _key_of_pod},
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
             workers=4,
         )
 

@@ -32,6 +32,7 @@ class PodGarbageCollector:
             wait_for=[self._pods],
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
         )
         self.controller.queue.add(_ALL)
 

@@ -1,6 +1,6 @@
 """What one ReplicaSet needs, decided from what is known and nothing else.
 
-    pods of the namespace ─► claim (own / adopt / release) ─► active ones ─► create or delete ─► status
+    its pods ─► active ones ─► create or delete ─► status
 
 New pods get names that no pod has had before: the shell draws them by chance.
 """
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controlplane.controllers.pods import available_at, is_active, is_available, is_ready
-from kubeapi.meta import controller_of, set_condition, without_condition
-from kubeapi.selectors import label_query
+from kubeapi.meta import set_condition, without_condition
 from kubeapi.types.apps_v1 import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
 from kubeapi.types.core_v1 import Pod
 
@@ -25,34 +24,9 @@ BURST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
-    own: list[Pod]
-    """Ours and matching; those to be adopted included."""
-    adopt: list[Pod]
-    release: list[Pod]
-
-
-@dataclass(frozen=True, slots=True)
 class ReplicaPlan:
     create: int
     delete: list[Pod]
-
-
-def claim(rs: ReplicaSet, pods: Sequence[Pod]) -> Claims:
-    """By owner uid first, by labels second. A set that is being deleted adopts nothing."""
-    query = label_query(rs.spec.selector)
-    own: list[Pod] = []
-    adopt: list[Pod] = []
-    release: list[Pod] = []
-    for pod in pods:
-        owner = controller_of(pod)
-        matches = query.matches(pod.metadata.labels)
-        if owner is not None and owner.uid == rs.metadata.uid:
-            (own if matches else release).append(pod)
-        elif owner is None and matches and is_active(pod) and rs.metadata.deletion_timestamp is None:
-            own.append(pod)
-            adopt.append(pod)
-    return Claims(own, adopt, release)
 
 
 def plan(rs: ReplicaSet, own: Sequence[Pod], related: Sequence[Pod], now: datetime) -> ReplicaPlan:

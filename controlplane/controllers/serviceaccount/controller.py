@@ -33,6 +33,7 @@ class ServiceAccounts:
             },
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
         )
 
     async def reconcile(self, key: Key) -> Done:

@@ -50,6 +50,7 @@ class Volumes:
             wait_for=[self._nodes],
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
         )
         """One worker: no volume is chosen for two claims."""
         self.volumes: Controller[Key] = Controller(
@@ -58,6 +59,7 @@ class Volumes:
             sources={self._volumes: own_key, self._claims: self._volumes_for, self._nodes: self._volumes_on},
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
             workers=2,
         )
         self.ephemeral = EphemeralClaims(shared).controller

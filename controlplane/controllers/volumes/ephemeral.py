@@ -48,6 +48,7 @@ class EphemeralClaims:
             sources={self._pods: _wants_claims, self._claims: _owning_pod},
             clock=shared.clock,
             rng=shared.rng,
+            metrics=shared.metrics,
         )
 
     async def reconcile(self, key: Key) -> Done:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from controlplane.controllers.deployment.plan import plan
 from controlplane.controllers.deployment.rolling import Bounds, bounds_of
 from controlplane.controllers.deployment.sets import REVISION, replicas
+from controlplane.controllers.managed import claim
 from controlplane.controllers.replicaset import plan as sets
 from kubeapi.meta import get_condition, replace
+from kubeapi.selectors import label_query
 from kubeapi.types import apps_v1, core_v1
 from tests.support.make import NOW, make_deployment, make_pod, make_replicaset, make_template
 
@@ -239,8 +241,9 @@ def test_old_sets_beyond_the_history_go_oldest_first() -> None:
 def test_claims_go_by_owner_first() -> None:
     rs, other = make_replicaset(), make_replicaset("other")
     labels = {"app": "web"}
-    claims = sets.claim(
+    claims = claim(
         rs,
+        label_query(rs.spec.selector),
         [
             make_pod("mine", owner=rs, labels=labels),
             make_pod("orphan", labels=labels),
