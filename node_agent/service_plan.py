@@ -33,8 +33,7 @@ def service_ports(services: Iterable[Service], slices: Iterable[EndpointSlice], 
                 continue
             everywhere = _endpoints(mine, port.name, port.protocol or "TCP", "")
             here = _endpoints(mine, port.name, port.protocol or "TCP", node)
-            inside = here if svc.spec.internal_traffic_policy == "Local" else everywhere
-            ingress = [i.ip for i in svc.status.load_balancer.ingress if i.ip]
+            ingress = [i.ip for i in svc.status.load_balancer.ingress if _v4(i.ip) and i.ip_mode != "Proxy"]
             ports.append(
                 ServicePort(
                     service=f"{svc.metadata.namespace}/{svc.metadata.name}:{port.name}",
@@ -42,10 +41,13 @@ def service_ports(services: Iterable[Service], slices: Iterable[EndpointSlice], 
                     cluster_ips=ips,
                     port=port.port,
                     node_port=port.node_port if svc.spec.type in ("NodePort", "LoadBalancer") else 0,
-                    endpoints=inside,
+                    endpoints=everywhere,
                     affinity_seconds=affinity_of(svc),
-                    external_ips=[*svc.spec.external_ips, *ingress],
+                    external_ips=[ip for ip in svc.spec.external_ips if _v4(ip)],
+                    balancer_ips=ingress if svc.spec.type == "LoadBalancer" else [],
+                    source_ranges=[r for r in svc.spec.load_balancer_source_ranges if ":" not in r],
                     local_only=svc.spec.external_traffic_policy == "Local",
+                    internal_local=svc.spec.internal_traffic_policy == "Local",
                     local_endpoints=here,
                 )
             )
@@ -84,6 +86,10 @@ def cluster_ips(svc: Service) -> list[str]:
     """IPv4 only; none for a headless service."""
     ips = svc.spec.cluster_ips or ([svc.spec.cluster_ip] if svc.spec.cluster_ip else [])
     return [ip for ip in ips if ip and ip != "None" and ":" not in ip]
+
+
+def _v4(ip: str) -> bool:
+    return bool(ip) and ":" not in ip
 
 
 def affinity_of(svc: Service) -> int:

@@ -4,7 +4,7 @@ nft.
 
 from collections.abc import Sequence
 
-from node_agent.network.kernel import Link, NetworkError, Route
+from node_agent.network.kernel import Flow, Link, NetworkError, Route
 
 
 class FakeKernel:
@@ -19,6 +19,8 @@ class FakeKernel:
         """What is configured in each process's namespace: address; "" for a namespace without eth0."""
         self._pod_links: dict[int, str] = {}
         self.sysctls: dict[str, str] = {}
+        self.flows: set[Flow] = set()
+        """What connection tracking remembers of UDP."""
         self.scripts: list[str] = []
         """Each nft transaction, in order."""
 
@@ -130,3 +132,9 @@ class FakeKernel:
 
     def nft(self, script: str) -> None:
         self.scripts.append(script)
+
+    def udp_flows(self) -> Sequence[Flow]:
+        return list(self.flows)
+
+    def delete_flow(self, flow: Flow) -> None:
+        self.flows.discard(flow)

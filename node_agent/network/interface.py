@@ -32,11 +32,19 @@ class ServicePort:
     port: int
     node_port: int
     endpoints: Sequence[tuple[str, int]]
+    """Of the whole cluster, whatever the traffic policies say."""
     affinity_seconds: int = 0
     """0: none; else ClientIP affinity."""
     external_ips: Sequence[str] = ()
+    balancer_ips: Sequence[str] = ()
+    """From the status: what a load balancer sends here arrives with one of these as its destination."""
+    source_ranges: Sequence[str] = ()
+    """Who may come by a balancer's address; empty: everybody."""
     local_only: bool = False
-    """externalTrafficPolicy Local: endpoints reached by node port are of this node only."""
+    """externalTrafficPolicy Local: what comes from outside goes to endpoints of this node, or is dropped. Pods and
+    the node itself are not outside, whichever address they use."""
+    internal_local: bool = False
+    """internalTrafficPolicy Local: the cluster IP leads to endpoints of this node, or nowhere."""
     local_endpoints: Sequence[tuple[str, int]] = ()
 
 

@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
 ROUTE_PROTOCOL = 83
 """Tag of our routes: only routes with this protocol number are ever removed."""
@@ -55,6 +56,18 @@ class Route:
     via: str = ""
     device: str = ""
     onlink: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One UDP conversation as connection tracking knows it: who asked whom, and who answers instead."""
+
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    answers_from: str
+    answers_port: int
 
 
 class Kernel(Protocol):
@@ -99,6 +112,11 @@ class Kernel(Protocol):
     def set_sysctl(self, name: str, value: str) -> None: ...
     def nft(self, script: str) -> None:
         """Applies an nft script as one transaction."""
+        ...
+
+    def udp_flows(self) -> Sequence[Flow]: ...
+    def delete_flow(self, flow: Flow) -> None:
+        """The next packet is looked at anew."""
         ...
 
 
@@ -368,6 +386,40 @@ class NetlinkKernel:
                 path.write_text(value)
         except OSError as error:
             raise NetworkError(f"cannot set {name} to {value}: {error}") from error
+
+    @_inside
+    def udp_flows(self) -> Sequence[Flow]:
+        with NFCTSocket() as netlink:
+            entries = list(netlink.dump())
+        flows = []
+        for entry in entries:
+            asked, answered = entry.get_attr("CTA_TUPLE_ORIG"), entry.get_attr("CTA_TUPLE_REPLY")
+            proto = asked.get_attr("CTA_TUPLE_PROTO")
+            if proto.get_attr("CTA_PROTO_NUM") == socket.IPPROTO_UDP:
+                ends, back = asked.get_attr("CTA_TUPLE_IP"), answered.get_attr("CTA_TUPLE_IP")
+                flows.append(
+                    Flow(
+                        source=ends.get_attr("CTA_IP_V4_SRC"),
+                        source_port=proto.get_attr("CTA_PROTO_SRC_PORT"),
+                        destination=ends.get_attr("CTA_IP_V4_DST"),
+                        destination_port=proto.get_attr("CTA_PROTO_DST_PORT"),
+                        answers_from=back.get_attr("CTA_IP_V4_SRC"),
+                        answers_port=answered.get_attr("CTA_TUPLE_PROTO").get_attr("CTA_PROTO_SRC_PORT"),
+                    )
+                )
+        return flows
+
+    @_inside
+    def delete_flow(self, flow: Flow) -> None:
+        key = NFCTAttrTuple(
+            saddr=flow.source, daddr=flow.destination, proto=socket.IPPROTO_UDP,
+            sport=flow.source_port, dport=flow.destination_port,
+        )  # fmt: skip
+        with NFCTSocket() as netlink:
+            try:
+                netlink.entry("del", tuple_orig=key)
+            except NetlinkError as error:
+                _ignore(error, _ENOENT)
 
     def nft(self, script: str) -> None:
         enter = [] if self._namespace is None else ["nsenter", f"--net={self._namespace}"]

@@ -60,6 +60,8 @@ class NodePodNetwork:
         self._ports: Sequence[ServicePort] = ()
         self._installed: services.Rules | None = None
         """What nftables holds as far as we know; None: unknown, the next change replaces the whole table."""
+        self._backends: services.Backends = {}
+        """Who answers for UDP, as far as connection tracking has been told."""
         self._serving = False
 
     async def setup(self) -> str:
@@ -194,20 +196,29 @@ class NodePodNetwork:
             for link in self._links.values()
             for protocol, host, container in link.host_ports
         }
-        wanted = services.desired(self._ports, host_ports)
+        wanted = services.desired(self._ports, host_ports, cluster_cidr=self._cluster_cidr)
         if self._installed is None:
             base = services.base(cluster_cidr=self._cluster_cidr, bridge=BRIDGE, tunnel=TUNNEL)
             change = base + services.script(wanted, services.Rules())
         else:
             change = services.script(wanted, self._installed)
-        if not change:
+        if change:
+            try:
+                self._kernel.nft(change)
+            except NetworkError:
+                self._installed = None  # Someone else touched our table: start from a known state next time.
+                raise
+            self._installed = wanted
+        self._forget_flows(services.udp_backends(self._ports, host_ports))
+
+    def _forget_flows(self, backends: services.Backends) -> None:
+        """After the rules have changed: what is forgotten earlier would be tracked the old way again."""
+        if backends == self._backends:
             return
-        try:
-            self._kernel.nft(change)
-        except NetworkError:
-            self._installed = None  # Someone else touched our table: start from a known state next time.
-            raise
-        self._installed = wanted
+        local = {self._node_address, self._gateway}
+        for flow in services.stale(self._kernel.udp_flows(), backends, self._backends, local=local):
+            self._kernel.delete_flow(flow)
+        self._backends = backends
 
     async def set_dns(self, records: Mapping[str, Sequence[str]]) -> None:
         if self._dns is not None:
@@ -225,7 +236,7 @@ class NodePodNetwork:
             if plan.read_alias(link.alias) is not None or link.name in (BRIDGE, TUNNEL):
                 self._kernel.delete_link(link.name)
         self._kernel.nft(f"add table {services.TABLE}\ndelete table {services.TABLE}\n")
-        self._links, self._installed, self._ports = {}, None, ()
+        self._links, self._installed, self._ports, self._backends = {}, None, (), {}
 
     async def close(self) -> None:
         """Ends what this process serves; pods keep their network."""

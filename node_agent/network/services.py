@@ -7,14 +7,18 @@ the kernel's connection tracking does the rest. A change of one service touches 
 nothing else, so a thousand services cost a change no more than one does.
 
 A service port without endpoints must refuse at once, not time out: its verdict sits in a filter chain,
-because a nat chain cannot reject.
+because a nat chain cannot reject. One that has endpoints, but none that its traffic policy allows here, drops, as
+kube-proxy does: another node may serve the retry.
+
+Addresses of loopback lead to no node port and no host port: what left from 127.0.0.1 could not be answered.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node_agent.network.interface import ServicePort
+from node_agent.network.kernel import Flow
 
 TABLE = "ip sampan"
 MASQUERADE_MARK = "0x4000"
@@ -51,6 +55,7 @@ add table {TABLE}
 add set {TABLE} hairpins {{ type ipv4_addr . ipv4_addr ; }}
 add chain {TABLE} services
 add rule {TABLE} services ip daddr . meta l4proto . th dport vmap @service_ports
+add rule {TABLE} services ip daddr 127.0.0.0/8 return
 add rule {TABLE} services fib daddr type local meta l4proto . th dport vmap @node_ports
 add rule {TABLE} services fib daddr type local dnat ip to meta l4proto . th dport map @host_ports
 add chain {TABLE} prerouting {{ type nat hook prerouting priority dstnat ; }}
@@ -62,6 +67,7 @@ add rule {TABLE} refuse meta l4proto tcp reject with tcp reset
 add rule {TABLE} refuse reject with icmp port-unreachable
 add chain {TABLE} refusals
 add rule {TABLE} refusals ip daddr . meta l4proto . th dport vmap @refused_services
+add rule {TABLE} refusals ip daddr 127.0.0.0/8 return
 add rule {TABLE} refusals fib daddr type local meta l4proto . th dport vmap @refused_nodes
 add chain {TABLE} filter_input {{ type filter hook input priority -10 ; }}
 add rule {TABLE} filter_input ct state new jump refusals
@@ -117,45 +123,116 @@ def _sticky(
     return tuple(rules)
 
 
-def desired(ports: Iterable[ServicePort], host_ports: Mapping[tuple[str, int], tuple[str, int]]) -> Rules:
+def desired(
+    ports: Iterable[ServicePort], host_ports: Mapping[tuple[str, int], tuple[str, int]], *, cluster_cidr: str
+) -> Rules:
     """`host_ports`: (protocol, host port) to (pod address, container port)."""
     chains: dict[str, tuple[str, ...]] = {}
     sets: dict[str, str] = {}
     elements: dict[tuple[str, str], str] = {}
     for port in ports:
-        comment = _comment(port.service)
-        endpoints = sorted(set(port.endpoints))
-        for ip, _ in endpoints:
+        short = _short(f"{port.service} {port.protocol}")
+        everywhere, nearby = sorted(set(port.endpoints)), sorted(set(port.local_endpoints))
+        for ip, _ in {*everywhere, *nearby}:
             elements["hairpins", f"{ip} . {ip}"] = ""
-        name = f"svc_{_short(f'{port.service} {port.protocol}')}"
-        addresses = [f"{ip} . {port.protocol} . {port.port}" for ip in (*port.cluster_ips, *port.external_ips)]
-        if endpoints:
-            if port.affinity_seconds:
-                chains[name] = _sticky(name, endpoints, port, chains, sets)
-            else:
-                chains[name] = (_balance(endpoints, port.protocol, comment),)
-            for address in addresses:
-                elements["service_ports", address] = f"goto {name}"
-        else:
-            for address in addresses:
-                elements["refused_services", address] = "goto refuse"
-        if not port.node_port:
+        outside = [*port.external_ips, *port.balancer_ips]
+        if not everywhere:
+            for ip in (*port.cluster_ips, *outside):
+                elements["refused_services", _at(ip, port)] = "goto refuse"
+            if port.node_port:
+                elements["refused_nodes", f"{port.protocol} . {port.node_port}"] = "goto refuse"
             continue
-        key = f"{port.protocol} . {port.node_port}"
-        nearby = sorted(set(port.local_endpoints)) if port.local_only else endpoints
-        if not nearby:
-            elements["refused_nodes", key] = "goto refuse"
-        elif port.local_only:
-            chains[f"np_{name[4:]}"] = (_balance(nearby, port.protocol, comment),)
-            elements["node_ports", key] = f"goto np_{name[4:]}"
-        else:
-            mark = f"meta mark set meta mark or {MASQUERADE_MARK}"
-            chains[f"np_{name[4:]}"] = (mark, f"goto {name}")
-            elements["node_ports", key] = f"goto np_{name[4:]}"
+        anywhere = f"goto svc_{short}"
+        chains[f"svc_{short}"] = _deal(f"svc_{short}", everywhere, port, chains, sets)
+        here = "drop"
+        if nearby and (port.local_only or port.internal_local):
+            here = f"goto loc_{short}"
+            chains[f"loc_{short}"] = _deal(f"loc_{short}", nearby, port, chains, sets)
+        for ip in port.cluster_ips:
+            elements["service_ports", _at(ip, port)] = here if port.internal_local else anywhere
+        if not (outside or port.node_port):
+            continue
+        chains[f"ext_{short}"] = _from_outside(anywhere, here, port, cluster_cidr)
+        for ip in port.external_ips:
+            elements["service_ports", _at(ip, port)] = f"goto ext_{short}"
+        if port.balancer_ips and port.source_ranges:
+            ranges = ", ".join(sorted(set(port.source_ranges)))
+            chains[f"lb_{short}"] = (f"ip saddr != {{ {ranges} }} drop", f"goto ext_{short}")
+        for ip in port.balancer_ips:
+            elements["service_ports", _at(ip, port)] = f"goto {'lb' if port.source_ranges else 'ext'}_{short}"
+        if port.node_port:
+            elements["node_ports", f"{port.protocol} . {port.node_port}"] = f"goto ext_{short}"
     for (protocol, number), (ip, target) in host_ports.items():
         elements["host_ports", f"{protocol} . {number}"] = f"{ip} . {target}"
         elements["hairpins", f"{ip} . {ip}"] = ""
     return Rules(chains, sets, elements)
+
+
+def _at(ip: str, port: ServicePort) -> str:
+    return f"{ip} . {port.protocol} . {port.port}"
+
+
+def _deal(
+    name: str, endpoints: Sequence[tuple[str, int]], port: ServicePort, chains: dict[str, tuple[str, ...]],
+    sets: dict[str, str],
+) -> tuple[str, ...]:  # fmt: skip
+    if port.affinity_seconds:
+        return _sticky(name, endpoints, port, chains, sets)
+    return (_balance(endpoints, port.protocol, _comment(port.service)),)
+
+
+def _from_outside(anywhere: str, here: str, port: ServicePort, cluster_cidr: str) -> tuple[str, ...]:
+    """What comes by a node port or an outer address. An endpoint of another node must answer by way of this one, so
+    the client's address is hidden from it; under the policy Local it stays visible, and only local endpoints serve.
+    """
+    mark = f"meta mark set meta mark or {MASQUERADE_MARK}"
+    if not port.local_only:
+        return (mark, anywhere)
+    return (
+        f"ip saddr {cluster_cidr} {anywhere}",
+        f"fib saddr type local {mark}",
+        f"fib saddr type local {anywhere}",
+        here,
+    )
+
+
+Backends = Mapping[tuple[str, int], frozenset[tuple[str, int]]]
+"""UDP only: (address, port) to the endpoints that may answer for it; the address is "" for any of this node's."""
+
+
+def udp_backends(ports: Iterable[ServicePort], host_ports: Mapping[tuple[str, int], tuple[str, int]]) -> Backends:
+    found: dict[tuple[str, int], frozenset[tuple[str, int]]] = {}
+    for port in ports:
+        if port.protocol != "udp":
+            continue
+        behind = frozenset([*port.endpoints, *port.local_endpoints])
+        for ip in (*port.cluster_ips, *port.external_ips, *port.balancer_ips):
+            found[ip, port.port] = behind
+        if port.node_port:
+            found["", port.node_port] = behind
+    for (protocol, number), target in host_ports.items():
+        if protocol == "udp":
+            found["", number] = frozenset([target])
+    return found
+
+
+def stale(flows: Iterable[Flow], wanted: Backends, before: Backends, *, local: Collection[str]) -> list[Flow]:
+    """UDP flows that connection tracking would go on sending where nobody answers for them any more.
+
+    UDP has no end of a connection: a client that keeps its source port is sent to a vanished pod as long as it goes
+    on asking. So is one that asked before the service was there. `local`: this node's own addresses.
+    """
+    found = []
+    for flow in flows:
+        keys = [(flow.destination, flow.destination_port)]
+        if flow.destination in local:
+            keys.append(("", flow.destination_port))
+        for key in keys:
+            behind = wanted.get(key, frozenset() if key in before else None)
+            if behind is not None and (flow.answers_from, flow.answers_port) not in behind:
+                found.append(flow)
+                break
+    return found
 
 
 def script(wanted: Rules, installed: Rules) -> str:

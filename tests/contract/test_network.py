@@ -3,9 +3,10 @@ namespaces.
 """
 
 import asyncio
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from node_agent.network.dns import DnsServer
 from node_agent.network.fake_kernel import FakeKernel
 from node_agent.network.interface import Attachment, Peer, ServicePort
-from node_agent.network.kernel import Kernel, NetlinkKernel, NetworkError
+from node_agent.network.kernel import Flow, Kernel, NetlinkKernel, NetworkError
 from node_agent.network.pod_network import NodePodNetwork
 
 CIDRS = ["10.244.1.0/24", "10.244.2.0/24"]
@@ -279,6 +280,130 @@ async def test_pods_reach_each_other_across_nodes_and_services_by_address_and_no
     await asyncio.to_thread(check)
     for item in networks:
         await item.teardown()
+
+
+def udp_socket(pid: int, bind: tuple[str, int]) -> socket.socket:
+    """In the namespace of process `pid`: a socket stays where it was made."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind(bind)
+        made.settimeout(5)
+        return made
+
+    return NetlinkKernel(f"/proc/{pid}/ns/net").enter(make)
+
+
+@pytest.mark.netns
+async def test_a_udp_client_that_keeps_its_port_leaves_a_vanished_pod(linux: LinuxWorld) -> None:
+    item = network(linux, 0)
+    await item.setup()
+    pids = [linux.process(0) for _ in range(3)]
+    ips = [await item.attach(f"uid-{n}", pid) for n, pid in enumerate(pids)]
+
+    def dns(*endpoints: str) -> list[ServicePort]:
+        return [ServicePort("d/dns:", "udp", ["10.96.0.20"], 53, 30053, [(ip, 5353) for ip in endpoints])]
+
+    client = udp_socket(pids[0], ("0.0.0.0", 40000))
+    servers = [udp_socket(pids[n], ("0.0.0.0", 5353)) for n in (1, 2)]
+
+    def reaches(server: socket.socket, address: tuple[str, int]) -> str:
+        client.sendto(b"?", address)
+        _, asker = server.recvfrom(10)
+        server.sendto(b"!", asker)
+        return str(client.recvfrom(10)[1][0])
+
+    try:
+        for address in (("10.96.0.20", 53), (ADDRESSES[0], 30053)):
+            await item.set_services(dns(ips[1]))
+            assert await asyncio.to_thread(reaches, servers[0], address) == address[0]
+            await item.set_services(dns(ips[2]))
+            assert await asyncio.to_thread(reaches, servers[1], address) == address[0], "tracked to the old pod"
+        flows = await asyncio.to_thread(linux.kernel(0).udp_flows)
+        assert {flow.answers_from for flow in flows if flow.source == ips[0]} == {ips[2]}
+        await item.set_services(dns())
+        client.sendto(b"?", ("10.96.0.20", 53))
+        client.connect(("10.96.0.20", 53))
+        with pytest.raises(ConnectionRefusedError):
+            for _ in range(2):
+                await asyncio.to_thread(client.send, b"?")
+                await asyncio.to_thread(client.recv, 10)
+    finally:
+        for opened in (client, *servers):
+            opened.close()
+        await item.teardown()
+
+
+@pytest.mark.netns
+async def test_host_ports_and_the_local_policies(linux: LinuxWorld) -> None:
+    networks = [network(linux, 0), network(linux, 1)]
+    macs = [await item.setup() for item in networks]
+    pids = [linux.process(0), linux.process(0), linux.process(1)]
+    ips = [
+        await networks[0].attach("client", pids[0]),
+        await networks[0].attach("near", pids[1], host_ports=[("TCP", 8081, 8080)]),
+        await networks[1].attach("far", pids[2]),
+    ]
+    await asyncio.to_thread(linux.serve, pids[1], "near")
+    await asyncio.to_thread(linux.serve, pids[2], "far")
+    near, far = (ips[1], 8080), (ips[2], 8080)
+    for node, item in enumerate(networks):
+        await item.set_peers([Peer(n, CIDRS[i], ADDRESSES[i], macs[i]) for i, n in enumerate(("a", "b"))])
+        here = [near, far][node : node + 1]
+        await item.set_services(
+            [
+                ServicePort(
+                    "d/both:x", "tcp", ["10.96.0.30"], 80, 30080, [near, far], balancer_ips=["192.0.2.80"],
+                    local_only=True, local_endpoints=here,
+                ),
+                ServicePort(
+                    "d/far:x", "tcp", ["10.96.0.31"], 80, 30081, [far], local_only=True, internal_local=True,
+                    local_endpoints=here if node else [],
+                ),
+                ServicePort(
+                    "d/closed:x", "tcp", ["10.96.0.32"], 80, 0, [far], balancer_ips=["192.0.2.81"],
+                    source_ranges=["198.51.100.0/24"],
+                ),
+            ]
+        )  # fmt: skip
+
+    def nc(where: str, address: str, port: int) -> str:
+        done = sh(f"nsenter --net={where} timeout 2 busybox nc -w 3 {address} {port} || echo =$?", check=False)
+        return done.strip()
+
+    pod, nodes = f"/proc/{pids[0]}/ns/net", [f"/run/netns/{name}" for name in linux.nodes]
+
+    def check() -> None:
+        assert nc(nodes[1], ADDRESSES[0], 8081) == "near", "host port from another node"
+        assert nc(nodes[0], ADDRESSES[0], 8081) == "near", "host port from the node itself"
+        assert nc(pod, ADDRESSES[0], 8081) == "near", "host port from a pod of the node"
+        assert nc(f"/proc/{pids[1]}/ns/net", ADDRESSES[0], 8081) == "near", "host port from the pod itself"
+        assert nc(nodes[0], "127.0.0.1", 8081) == "=1", "loopback is refused, not left to hang"
+        assert {nc(nodes[1], ADDRESSES[0], 30080) for _ in range(12)} == {"near"}, "outside sees local endpoints"
+        assert {nc(pod, ADDRESSES[0], 30080) for _ in range(24)} == {"near", "far"}, "a pod is not outside"
+        assert {nc(pod, "192.0.2.80", 80) for _ in range(24)} == {"near", "far"}, "a balancer's address, from a pod"
+        assert {nc(nodes[1], "10.96.0.31", 80) for _ in range(4)} == {"far"}, "internal policy with a local endpoint"
+        assert nc(pod, "10.96.0.31", 80) == "=124", "internal policy without one drops"
+        assert nc(nodes[1], ADDRESSES[0], 30081) == "=124", "external policy without a local endpoint drops"
+        assert nc(pod, "192.0.2.81", 80) == "=124", "not one of the source ranges"
+
+    await asyncio.to_thread(check)
+    for item in networks:
+        await item.teardown()
+
+
+async def test_forgets_udp_flows_only_when_who_answers_has_changed(nodes: Nodes) -> None:
+    item, kernel = nodes.networks[0], nodes.world.kernel(0)
+    if not isinstance(kernel, FakeKernel):
+        pytest.skip("flows of a real kernel come from real packets: see above")
+    port = ServicePort("d/dns:", "udp", ["10.96.0.20"], 53, 0, [("10.244.1.2", 53)])
+    await item.set_services([port])
+    old = Flow("10.244.1.7", 4000, "10.96.0.20", 53, "10.244.1.9", 53)
+    kernel.flows = {old}
+    await item.set_services([port, ServicePort("d/web:", "tcp", ["10.96.0.21"], 80, 0, [])])
+    assert kernel.flows == {old}
+    await item.set_services([replace(port, endpoints=[("10.244.1.3", 53)])])
+    assert kernel.flows == set()
 
 
 async def test_dns_server_closes_with_no_queries() -> None:
