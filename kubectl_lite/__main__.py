@@ -1,88 +1,91 @@
 """kubectl-lite: one file a verb below `verbs/`, imported only when it is asked for.
 
 Finds the cluster in the kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config), talks gRPC to it, and turns every
-error into one line that says what to do. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+error into text that says what to do. Exit codes are kubectl's: 0 done, 1 refused, failed or wrongly used, 130
+interrupted; `exec` and `run` pass the command's own code on, `diff` has 1 for a difference and 2 for a failure.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import importlib
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
-from kubeapi.errors import ApiError
-from kubectl_lite.connect import connect
-from kubectl_lite.names import UsageError
-from kubectl_lite.session import Session
 from kubectl_lite.streams import Streams, terminal
+from kubectl_lite.table import GROUPS, HIDDEN, VERBS, load
 
-VERBS = ("apply", "create", "get", "describe", "delete", "logs", "exec", "scale", "rollout", "wait", "api-resources")
 
-
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, io: Streams | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    io = terminal(environ_no_color="NO_COLOR" in os.environ)
-    args, module = parse(words)
+    streams = io or terminal(no_color="NO_COLOR" in os.environ)
     try:
-        return asyncio.run(run(args, module, io))
-    except UsageError as error:
-        io.fail(str(error))
-        return 2
-    except ApiError as error:
-        io.fail(f"({error.reason}) {error}")
-        return 1
-    except (OSError, TimeoutError) as error:
-        io.fail(str(error) or "timed out")
-        return 1
+        code = dispatch(words, streams, dict(os.environ))
+        streams.out.flush()
+        return code
+    except BrokenPipeError:
+        # Who read our output has seen enough. Python's own flush at exit must not fail on it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+def dispatch(words: list[str], io: Streams, environ: dict[str, str]) -> int:
+    from kubectl_lite.errors import UsageError
+
+    try:
+        name, rest = find_verb(words)
+    except UsageError as error:
+        io.fail(str(error))
+        return 1
+    if not name:
+        io.out.write(overview())
         return 0
+    if name not in VERBS and name not in HIDDEN:
+        io.fail(f'unknown command "{name}" for "kubectl-lite"{_nearest(name)}')
+        return 1
+    from kubectl_lite.running import run_verb
+
+    return run_verb(name, load(name), rest, io, environ)
 
 
-def parse(words: list[str]) -> tuple[argparse.Namespace, ModuleType]:
-    verb = next((word for word in words if word in VERBS), "")
-    parser = argparse.ArgumentParser(prog="kubectl-lite", description="Talk to a Sampan cluster.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    chosen: ModuleType | None = None
-    for name in VERBS:
-        if verb and name != verb:
-            continue
-        module = importlib.import_module(f"kubectl_lite.verbs.{name.replace('-', '_')}")
-        sub = verbs.add_parser(name, help=module.HELP, description=module.__doc__)
-        module.add_arguments(sub)
-        _add_common(sub)
-        chosen = module
-    args = parser.parse_args(words)
-    assert chosen is not None
-    return args, chosen
+def find_verb(words: list[str]) -> tuple[str, list[str]]:
+    """The verb and the other words; common flags may stand before it."""
+    from kubectl_lite.errors import UsageError
+
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if not word.startswith("-"):
+            return word, words[:at] + words[at + 1 :]
+        if word in ("-h", "--help"):
+            return "", []
+        if word in ("-n", "--namespace", "--kubeconfig", "--context", "--request-timeout"):
+            at += 1
+        elif not word.startswith(("-n", "--namespace=", "--kubeconfig=", "--context=", "--request-timeout=")):
+            raise UsageError(f"unknown flag {word} before the command\nRun 'kubectl-lite --help' for usage.")
+        at += 1
+    return "", []
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    common = parser.add_argument_group("cluster")
-    common.add_argument("-n", "--namespace", default="", help="default: the kubeconfig context's, else default")
-    common.add_argument("-A", "--all-namespaces", action="store_true")
-    common.add_argument("--kubeconfig", default="")
-    common.add_argument("--context", default="")
-    common.add_argument("--request-timeout", type=float, default=30.0, metavar="SECONDS", help="to reach the server")
+def overview() -> str:
+    lines = ["kubectl-lite talks to a Sampan cluster.", ""]
+    for key, title in GROUPS.items():
+        lines.append(f"{title}:")
+        lines += [f"  {name:<15} {text}" for name, (group, _, text) in VERBS.items() if group == key]
+        lines.append("")
+    lines.append("Use 'kubectl-lite COMMAND --help' for the flags of a command, with examples.")
+    return "\n".join(lines) + "\n"
 
 
-async def run(args: argparse.Namespace, module: ModuleType, io: Streams) -> int:
-    async with connect(
-        args.kubeconfig or os.environ.get("KUBECONFIG", ""),
-        context=args.context,
-        timeout=args.request_timeout,
-        warn=io.warn,
-    ) as (server, namespace):
-        session = Session(
-            server=server, namespace=args.namespace or namespace, io=io, all_namespaces=args.all_namespaces
-        )
-        status: int = await module.run(args, session)
-        return status
+def _nearest(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, VERBS, n=3)
+    hint = "\nDid you mean this?\n" + "".join(f"\t{word}\n" for word in near) if near else ""
+    return f"{hint}\nRun 'kubectl-lite --help' for usage."
 
 
 if __name__ == "__main__":

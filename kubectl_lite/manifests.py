@@ -1,17 +1,18 @@
-"""Reading manifests: files, folders, `-`, and what stands in them, each object with where it came from."""
+"""Reading manifests: files, folders, URLs, `-`, and what stands in them, each object with where it came from."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeapi import codec
 from kubeapi.errors import ApiError, BadRequest
-from kubeapi.scheme import SCHEME, Resource
-from kubectl_lite.names import UsageError
-from kubectl_lite.streams import Streams
+from kubeapi.scheme import Resource
+from kubectl_lite.errors import Failed, UsageError
+from kubectl_lite.session import Session
 
 SUFFIXES = {".yaml", ".yml", ".json"}
 
@@ -24,63 +25,106 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        return str(self.object.get("metadata", {}).get("name", ""))
+        return str(self.object["metadata"].get("name", ""))
 
     @property
     def namespace(self) -> str:
-        return str(self.object.get("metadata", {}).get("namespace", ""))
+        return str(self.object["metadata"].get("namespace", ""))
 
 
-def read(paths: Sequence[str], io: Streams, *, namespace: str, recursive: bool = False) -> list[Manifest]:
-    """Every object of the files, checked against the schema. Raises UsageError, BadRequest naming file and field."""
-    return [
-        manifest
-        for path in paths
-        for source, text in _texts(path, io, recursive)
-        for manifest in _parse(source, text, namespace)
-    ]
+async def read(args: Any, session: Session) -> list[Manifest]:
+    """Of -f, -R and -k. Raises UsageError, BadRequest naming file and field."""
+    if getattr(args, "kustomize", ""):
+        raise UsageError("-k: kustomizations are not supported; render them with `kubectl kustomize DIR` and use -f -")
+    found = []
+    for path in args.filename:
+        for source, text in await _texts(path, session, args.recursive):
+            for document in _documents(source, text):
+                found.append(await _manifest(source, document, session))
+    return found
 
 
-def _texts(path: str, io: Streams, recursive: bool) -> Iterator[tuple[str, str]]:
+async def _texts(path: str, session: Session, recursive: bool) -> list[tuple[str, str]]:
     if path == "-":
-        yield "standard input", io.stdin.read().decode()
-        return
-    place = Path(path)
+        data = await asyncio.to_thread(session.io.stdin.read)
+        return [("standard input", data.decode(errors="replace"))]
+    if path.startswith(("http://", "https://")):
+        return [(path, await asyncio.to_thread(_fetch, path))]
+    return await asyncio.to_thread(_files, session.here / path, path, recursive)
+
+
+def _fetch(url: str) -> str:
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=30) as reply:
+            return str(reply.read().decode())
+    except (OSError, ValueError) as error:
+        raise Failed(f"unable to read {url}: {error}") from error
+
+
+def _files(place: Path, path: str, recursive: bool) -> list[tuple[str, str]]:
     if not place.exists():
         raise UsageError(f'the path "{path}" does not exist')
     if place.is_file():
-        yield path, place.read_text()
-        return
-    files = sorted(f for f in place.glob("**/*" if recursive else "*") if f.suffix in SUFFIXES)
+        return [(path, _text(place))]
+    files = sorted(f for f in place.glob("**/*" if recursive else "*") if f.suffix in SUFFIXES and f.is_file())
     if not files:
-        raise UsageError(f"{path}: no .yaml, .yml or .json file there")
-    for file in files:
-        yield str(file), file.read_text()
+        raise UsageError(f"{path}: no .yaml, .yml or .json file there" + ("" if recursive else "; -R looks below it"))
+    return [(str(file), _text(file)) for file in files]
 
 
-def _parse(source: str, text: str, namespace: str) -> Iterator[Manifest]:
+def _text(file: Path) -> str:
     try:
-        documents = codec.load_yaml(text)
+        return file.read_text()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no text: {error}") from error
+
+
+def _documents(source: str, text: str) -> Iterator[dict[str, Any]]:
+    from kubectl_lite import yaml_text
+
+    try:
+        if text.lstrip().startswith("{"):
+            try:
+                documents = [json.loads(text)]
+            except ValueError:
+                documents = yaml_text.load(text)
+        else:
+            documents = yaml_text.load(text)
     except ApiError as error:
         raise BadRequest(f"{source}: {error}") from error
     for document in documents:
-        if document.get("kind") == "List":
-            for item in document.get("items") or []:
-                yield _manifest(source, item, namespace)
+        if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
+            yield from document["items"]
         else:
-            yield _manifest(source, document, namespace)
+            yield document
 
 
-def _manifest(source: str, obj: dict[str, Any], namespace: str) -> Manifest:
+async def _manifest(source: str, obj: Any, session: Session) -> Manifest:
+    if not isinstance(obj, dict):
+        raise BadRequest(f"{source}: an object is a mapping with apiVersion and kind, not {type(obj).__name__}")
     api_version, kind = obj.get("apiVersion"), obj.get("kind")
-    if not isinstance(api_version, str) or not isinstance(kind, str):
-        raise BadRequest(f"{source}: apiVersion and kind are required and must be strings")
-    resource = SCHEME.by_kind(api_version, kind)
-    if resource is None or not resource.plural:
-        raise BadRequest(f'{source}: no matches for kind "{kind}" in version "{api_version}"')
+    for field, value in (("apiVersion", api_version), ("kind", kind)):
+        if not isinstance(value, str) or not value:
+            raise BadRequest(f"error validating {source}: {field} not set or no text; every object needs one")
+    resource = await session.names.by_kind(str(api_version), str(kind))
+    if resource is None:
+        raise BadRequest(
+            f'resource mapping not found in {source}: no matches for kind "{kind}" in version "{api_version}"; '
+            "see `kubectl-lite api-resources`, or install its CustomResourceDefinition first"
+        )
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict):
-        raise BadRequest(f"{source}: {kind}: metadata is required and must be a mapping")
-    if resource.namespaced and not metadata.get("namespace"):
-        obj = obj | {"metadata": metadata | {"namespace": namespace}}
+        raise BadRequest(f"error validating {source}: {kind}: metadata is required and must be a mapping")
+    if not resource.namespaced:
+        return Manifest(source, resource, obj)
+    given = metadata.get("namespace")
+    if given and session.explicit_namespace and given != session.namespace:
+        raise UsageError(
+            f'the namespace from the provided object "{given}" does not match the namespace "{session.namespace}". '
+            f"You must pass '--namespace={given}' to perform this operation."
+        )
+    if not given:
+        obj = obj | {"metadata": metadata | {"namespace": session.namespace}}
     return Manifest(source, resource, obj)

@@ -1,62 +1,38 @@
-"""What every verb gets: the server, the namespace it works in, and the streams."""
+"""What every verb gets: the server, the names of its resources, the namespace to work in, the streams, the time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 
-from kubeapi.client.interface import Client
+from kubeapi.clock import Clock
 from kubeapi.scheme import Resource
+from kubectl_lite.names import Names
+from kubectl_lite.server import Server
 from kubectl_lite.streams import Streams
-
-
-class Remote(Protocol):
-    """One command running in a container."""
-
-    def output(self) -> AsyncIterator[tuple[int, bytes]]: ...
-    async def write(self, data: bytes) -> None: ...
-    async def close_stdin(self) -> None: ...
-    async def resize(self, width: int, height: int) -> None: ...
-    async def exit_code(self) -> int: ...
-
-
-class Server(Client, Protocol):
-    """The client, and what only a person asks for."""
-
-    async def table(
-        self, resource: Resource, namespace: str, name: str, *, label_selector: str, field_selector: str
-    ) -> dict[str, Any]:
-        """A meta.k8s.io/v1 Table, as plain JSON values."""
-        ...
-
-    def logs(
-        self,
-        name: str,
-        namespace: str,
-        *,
-        container: str,
-        follow: bool,
-        previous: bool,
-        tail: int | None,
-        since_seconds: int | None,
-        timestamps: bool,
-    ) -> AsyncIterator[bytes]: ...
-
-    async def exec(
-        self, name: str, namespace: str, command: Sequence[str], *, container: str, tty: bool, stdin: bool
-    ) -> Remote: ...
-
-    async def version(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     server: Server
+    names: Names
     namespace: str
+    """Of --namespace, else the context's."""
     io: Streams
+    clock: Clock
     all_namespaces: bool = False
+    explicit_namespace: bool = False
+    """--namespace was given: manifests must not name another."""
+    environ: dict[str, str] = field(default_factory=dict)
+    here: Path = Path()
+    """What relative file names are relative to."""
+    address: str = ""
+    """Of the server, for messages."""
 
     def namespace_of(self, resource: Resource) -> str:
         """Where to look for objects of this resource: "" is everywhere, and for cluster-scoped ones."""
         return self.namespace if resource.namespaced and not self.all_namespaces else ""
+
+    def now(self) -> datetime:
+        return self.clock.now()

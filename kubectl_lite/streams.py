@@ -1,9 +1,9 @@
-"""Where a verb reads and writes: passed in, so that a test hands it strings and a terminal gets colour."""
+"""Where a verb reads and writes: passed in, so that a test hands it buffers and a terminal gets colour."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, TextIO
 
 RESET = "\x1b[0m"
@@ -16,25 +16,44 @@ class Streams:
     err: TextIO
     stdin: BinaryIO
     colour: bool = False
+    said: set[str] = field(default_factory=set)
+    """Warnings already shown: each is shown once, as kubectl does."""
 
     def say(self, text: str) -> None:
-        print(text, file=self.out)
+        self.out.write(text + "\n")
+
+    def tell(self, text: str) -> None:
+        """To the person, not into a pipe."""
+        self.err.write(text + "\n")
 
     def warn(self, text: str) -> None:
-        print(f"{self.paint('Warning:', 'yellow')} {text}", file=self.err)
+        if text not in self.said:
+            self.said.add(text)
+            self.err.write(f"{self.paint('Warning:', 'yellow')} {text}\n")
 
     def fail(self, text: str) -> None:
-        print(f"{self.paint('error:', 'red')} {text}", file=self.err)
+        self.err.write(f"{self.paint('error:', 'red')} {text}\n")
+
+    def write_bytes(self, data: bytes, *, error: bool = False) -> None:
+        """Exactly these bytes, at once."""
+        sink = self.err if error else self.out
+        raw = getattr(sink, "buffer", None)
+        if raw is None:
+            sink.write(data.decode(errors="replace"))
+        else:
+            sink.flush()
+            raw.write(data)
+        sink.flush()
 
     def paint(self, text: str, colour: str) -> str:
         return f"{COLOURS[colour]}{text}{RESET}" if self.colour else text
 
 
-def terminal(*, environ_no_color: bool) -> Streams:
+def terminal(*, no_color: bool) -> Streams:
     """The process's own streams; colour only on a terminal and unless NO_COLOR is set."""
     return Streams(
         out=sys.stdout,
         err=sys.stderr,
         stdin=sys.stdin.buffer,
-        colour=sys.stdout.isatty() and not environ_no_color,
+        colour=sys.stdout.isatty() and not no_color,
     )

@@ -1,42 +1,76 @@
-"""api-resources: what can be asked for, by which names."""
+"""api-resources: what this server serves, by which names."""
 
 from __future__ import annotations
 
 import argparse
 
-from kubeapi.scheme import SCHEME
 from kubectl_lite import output
+from kubectl_lite.errors import UsageError
+from kubectl_lite.flags import Flags
 from kubectl_lite.session import Session
+from kubectl_lite.verb import Verb
 
-HELP = "list the resource types"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", choices=["name", "wide"], default="")
-    parser.add_argument("--namespaced", choices=["true", "false"], default="")
-    parser.add_argument("--no-headers", action="store_true")
+def _flags(flags: Flags) -> None:
+    flags.value("-o", "--output", help="wide or name", metavar="FORM")
+    flags.value("--namespaced", help="only those that are (true) or are not (false)", metavar="BOOL")
+    flags.value("--api-group", default="*", help="only of this group; the core group is ''", metavar="GROUP")
+    flags.value("--categories", help="only of these categories", metavar="NAMES")
+    flags.value("--sort-by", help="name or kind", metavar="KEY")
+    flags.switch("--no-headers", help="rows only")
 
 
 async def run(args: argparse.Namespace, session: Session) -> int:
+    if args.output not in ("", "wide", "name"):
+        raise UsageError(f"--output {args.output} is not available; use wide or name")
+    if args.sort_by not in ("", "name", "kind"):
+        raise UsageError("--sort-by accepts only name or kind")
+    wanted = set(filter(None, args.categories.split(",")))
+    verbs = _verbs(await session.server.discovery())
     found = [
         r
-        for r in sorted(SCHEME.resources, key=lambda r: (r.group, r.plural))
-        if not args.namespaced or r.namespaced == (args.namespaced == "true")
+        for r in await session.names.served()
+        if (not args.namespaced or r.namespaced == (args.namespaced == "true"))
+        and args.api_group in ("*", r.group)
+        and wanted <= set(r.categories)
     ]
+    keys = {"": lambda r: (r.group, r.plural), "name": lambda r: r.plural, "kind": lambda r: r.kind}
+    found.sort(key=keys[args.sort_by])  # type: ignore[arg-type]
     if args.output == "name":
         for r in found:
-            session.io.say(f"{r.plural}.{r.group}" if r.group else r.plural)
+            session.io.say(r.qualified)
         return 0
-    rows = [
-        (
-            r.plural,
-            ",".join(r.short),
-            f"{r.group}/{r.version}" if r.group else r.version,
-            str(r.namespaced).lower(),
-            r.kind,
-        )
-        for r in found
-    ]
+    rows = []
+    for r in found:
+        row = [r.plural, ",".join(r.short), r.api_version, str(r.namespaced).lower(), r.kind]
+        if args.output == "wide":
+            row += [",".join(verbs.get((r.group, r.plural), [])), ",".join(r.categories)]
+        rows.append(row)
     header = ["NAME", "SHORTNAMES", "APIVERSION", "NAMESPACED", "KIND"]
+    header += ["VERBS", "CATEGORIES"] if args.output == "wide" else []
     output.columns(header, rows, session.io, show_header=not args.no_headers)
     return 0
+
+
+def _verbs(groups: dict[str, object]) -> dict[tuple[str, str], list[str]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    items: list[dict[str, object]] = groups.get("items") or []  # type: ignore[assignment]
+    for group in items:
+        name = group.get("metadata", {}).get("name", "")  # type: ignore[attr-defined]
+        for version in group.get("versions") or []:  # type: ignore[attr-defined]
+            for resource in version.get("resources") or []:
+                found[name, resource["resource"]] = list(resource.get("verbs") or [])
+    return found
+
+
+VERB = Verb(
+    help="List the resource types that the server serves.",
+    usage="[flags]",
+    examples="""
+kubectl-lite api-resources
+kubectl-lite api-resources --namespaced=false -o wide
+kubectl-lite api-resources --api-group=apps
+""",
+    flags=_flags,
+    run=run,
+)

@@ -6,75 +6,139 @@ import argparse
 import json
 from typing import Any
 
-from kubeapi import codec
-from kubeapi.errors import AlreadyExists, Conflict, NotFound
-from kubeapi.patch import merge_key_of
-from kubectl_lite import output
+from kubeapi.errors import AlreadyExists, ApiError, Conflict, NotFound
+from kubectl_lite.applying import LAST_APPLIED, never_applied, three_way, with_last_applied
+from kubectl_lite.errors import UsageError
+from kubectl_lite.flags import Flags
 from kubectl_lite.manifests import Manifest, read
-from kubectl_lite.merge3 import merge
+from kubectl_lite.running import explain
+from kubectl_lite.server import Writing
 from kubectl_lite.session import Session
+from kubectl_lite.verb import Verb
+from kubectl_lite.writing import dry_run_of, report, writing_of
 
-HELP = "create or change objects so that they match manifests"
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ATTEMPTS = 5
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-f", "--filename", action="append", required=True, help="file, folder, or - (repeatable)")
-    parser.add_argument("-R", "--recursive", action="store_true", help="folders with all that is below them")
-    parser.add_argument("-o", "--output", choices=["json", "yaml", "name"], default="")
+def _flags(flags: Flags) -> None:
+    flags.files()
+    flags.output()
+    flags.dry_run()
+    flags.validation()
+    flags.value("-l", "--selector", help="only the manifests' objects with these labels", metavar="LABELS")
+    for absent in ("--prune", "--server-side", "--force-conflicts"):
+        flags.switch(absent, help=argparse.SUPPRESS)
+    flags.switch("--force", help="delete and create anew what cannot be changed")
+    flags.switch("--overwrite", default=True, help=argparse.SUPPRESS)
+    flags.value("--field-manager", help=argparse.SUPPRESS)
 
 
 async def run(args: argparse.Namespace, session: Session) -> int:
-    manifests = read(args.filename, session.io, namespace=session.namespace, recursive=args.recursive)
-    for manifest in sorted(manifests, key=lambda m: m.resource.kind != "Namespace"):
-        obj, outcome = await apply(manifest, session)
-        if args.output:
-            output.print_objects([obj], args.output, session.io, single=True)
-        else:
-            session.io.say(f"{output.object_name(obj)} {outcome}")
-    return 0
+    if args.prune:
+        raise UsageError(
+            "--prune is not supported: what it would delete depends on what else has been applied.\n"
+            "Delete by label (`delete -l ...`) or by manifest (`delete -f ...`) instead."
+        )
+    if args.server_side or args.force_conflicts:
+        raise UsageError("--server-side is not supported: apply merges on the client, as kubectl does by default")
+    manifests = await read(args, session)
+    if not (args.filename or args.kustomize):
+        raise UsageError("must specify one of -f and -k")
+    if args.selector:
+        from kubeapi.selectors import parse_label_selector
+
+        query = parse_label_selector(args.selector)
+        manifests = [m for m in manifests if query.matches(m.object["metadata"].get("labels") or {})]
+    if not manifests:
+        raise UsageError("no objects passed to apply")
+    status = 0
+    for manifest in manifests:
+        try:
+            obj, outcome = await apply(manifest, args, session)
+        except ApiError as error:
+            if len(manifests) == 1:
+                raise
+            session.io.err.write(f"{manifest.source}: {explain(error, session.address)}")
+            status = 1
+            continue
+        report(args, session, obj, outcome)
+    return status
 
 
-async def apply(manifest: Manifest, session: Session) -> tuple[dict[str, Any], str]:
+async def apply(manifest: Manifest, args: Any, session: Session) -> tuple[dict[str, Any], str]:
     """Returns the object as it is now, and `created`, `configured` or `unchanged`."""
-    wanted = _with_last_applied(manifest.object)
-    type_ = manifest.resource.type
-    codec.from_builtins(type_, wanted)
+    if not manifest.name:
+        raise UsageError(f"{manifest.source}: metadata.name is required by apply; use create for generateName")
+    writing, dry = writing_of(args, session), dry_run_of(args, session)
+    wanted, server = with_last_applied(manifest.object), session.server
+    resource, namespace = manifest.resource, manifest.namespace
     for attempt in range(ATTEMPTS):
         try:
-            live = codec.to_builtins(await session.server.get(type_, manifest.name, manifest.namespace))
+            live = await server.get(resource, manifest.name, namespace)
         except NotFound:
+            if dry == "client":
+                return wanted, "created"
             try:
-                made = await session.server.create(codec.from_builtins(type_, wanted))
-                return codec.to_builtins(made), "created"
+                return await server.create(resource, wanted, namespace, writing=writing), "created"
             except AlreadyExists:
                 continue
+        if never_applied(live) and dry == "none":
+            session.io.warn(
+                f"resource {resource.plural}/{manifest.name} is missing the {LAST_APPLIED} annotation which is "
+                "required by kubectl-lite apply. It will be patched automatically."
+            )
         merged = three_way(manifest, wanted, live)
-        if merged == live:
+        if _same(merged, live):
             return live, "unchanged"
+        if dry == "client":
+            return merged, "configured"
         try:
-            written = await session.server.update(codec.from_builtins(type_, merged))
-            return codec.to_builtins(written), "configured"
+            written = await server.update(resource, merged, namespace, writing=writing)
         except Conflict:
             if attempt == ATTEMPTS - 1:
                 raise
+            continue
+        except ApiError as error:
+            if not args.force or error.reason != "Invalid":
+                raise
+            return await _anew(manifest, wanted, writing, session), "configured"
+        same = _version(written) == _version(live) and not writing.dry_run
+        return written, "unchanged" if same else "configured"
     raise Conflict(f"{manifest.name}: changed by others {ATTEMPTS} times while it was applied; apply it again")
 
 
-def three_way(manifest: Manifest, wanted: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
-    record = live.get("metadata", {}).get("annotations", {}).get(LAST_APPLIED, "{}")
-    try:
-        last = json.loads(record)
-    except ValueError:
-        last = {}
-    merged: dict[str, Any] = merge(last, wanted, live, lambda path: merge_key_of(manifest.resource.type, path))
-    return merged
+def _same(merged: dict[str, Any], live: dict[str, Any]) -> bool:
+    return json.dumps(merged, sort_keys=True) == json.dumps(live, sort_keys=True)
 
 
-def _with_last_applied(obj: dict[str, Any]) -> dict[str, Any]:
-    metadata = dict(obj["metadata"])
-    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED}
-    plain = obj | {"metadata": metadata | {"annotations": annotations}}
-    record = json.dumps(plain, separators=(",", ":"), sort_keys=True, default=str) + "\n"
-    return obj | {"metadata": metadata | {"annotations": annotations | {LAST_APPLIED: record}}}
+def _version(obj: dict[str, Any]) -> str:
+    return str(obj["metadata"].get("resourceVersion", ""))
+
+
+async def _anew(manifest: Manifest, wanted: dict[str, Any], writing: Writing, session: Session) -> dict[str, Any]:
+    """--force: the object may be without its finalizers' work for a moment."""
+    from kubectl_lite.choosing import Chosen
+    from kubectl_lite.verbs.delete import gone
+
+    chosen = Chosen(manifest.resource, manifest.name, manifest.namespace)
+    await session.server.delete(chosen.resource, chosen.name, chosen.namespace, propagation="Background")
+    await gone(chosen, session)
+    return await session.server.create(manifest.resource, wanted, manifest.namespace, writing=writing)
+
+
+VERB = Verb(
+    help="Create or change objects so that they match manifests.\n\n"
+    "Fields that the manifest had when it was applied last and has no more are removed; fields that only others\n"
+    "have set stay.",
+    usage="-f FILE [flags]",
+    examples="""
+# A file, a folder with all below it, standard input
+kubectl-lite apply -f web.yaml
+kubectl-lite apply -R -f manifests/
+cat web.yaml | kubectl-lite apply -f -
+# What would happen, asked of the server
+kubectl-lite apply -f web.yaml --dry-run=server
+""",
+    flags=_flags,
+    run=run,
+)

@@ -1,126 +1,252 @@
-"""get: tables made by the server, or whole objects with -o; -w follows the changes."""
+"""get: tables made by the server, or whole objects in the form of -o; -w goes on with every change."""
 
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kubeapi import codec
+from kubeapi.errors import NotFound
+from kubeapi.scheme import Resource
 from kubectl_lite import output
-from kubectl_lite.names import Target, UsageError, parse_targets
+from kubectl_lite.errors import UsageError
+from kubectl_lite.flags import Flags
+from kubectl_lite.names import Target, qualified_kind
 from kubectl_lite.session import Session
+from kubectl_lite.verb import Verb
 
-HELP = "show objects"
+
+def _flags(flags: Flags) -> None:
+    flags.output(wide=True)
+    flags.selector(everything=False)
+    flags.everywhere()
+    flags.files()
+    flags.switch("-w", "--watch", help="go on and show every change")
+    flags.switch("--watch-only", help="show the changes only")
+    flags.value("--sort-by", help="a JSONPath: .metadata.creationTimestamp", metavar="PATH")
+    flags.switch("--show-labels", help="a column of labels")
+    flags.many("-L", "--label-columns", help="a column for this label (repeatable)", metavar="LABEL")
+    flags.switch("--show-kind", help="the kind in front of each name")
+    flags.switch("--no-headers", help="rows only")
+    flags.switch("--ignore-not-found", help="exit with 0 when the object is not there")
+    flags.value("--raw", help=argparse.SUPPRESS)
+    flags.number("--chunk-size", help=argparse.SUPPRESS)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]", help="pods, deploy/web, po,svc, all")
-    parser.add_argument("-o", "--output", choices=["wide", "json", "yaml", "name"], default="")
-    parser.add_argument("-l", "--selector", default="", help="label selector, e.g. app=web,tier!=db")
-    parser.add_argument("--field-selector", default="", help="e.g. status.phase=Running")
-    parser.add_argument("-w", "--watch", action="store_true", help="go on and show every change")
-    parser.add_argument("--no-headers", action="store_true")
+@dataclass(slots=True)
+class Rows:
+    """One resource's table: the columns chosen, the rows as text."""
+
+    header: list[str]
+    keep: list[int]
+    """Indices into the server's cells."""
+    rows: list[list[str]]
+    objects: list[dict[str, Any]]
 
 
 async def run(args: argparse.Namespace, session: Session) -> int:
-    targets = parse_targets(args.what)
-    if args.watch:
-        if len(targets) != 1:
-            raise UsageError("-w takes one resource type")
-        return await _watch(args, session, targets[0])
-    if args.output in ("json", "yaml", "name"):
-        return await _objects(args, session, targets)
+    if args.raw:
+        raise UsageError("--raw speaks HTTP, and kubectl-lite speaks gRPC only: use `kubectl get --raw`")
+    targets = await _targets(args, session)
+    if args.watch or args.watch_only:
+        from kubectl_lite.verbs.get_watch import watch
+
+        return await watch(args, session, targets)
+    show = output.printer(
+        args.output, here=session.here, managed_fields=args.show_managed_fields, headers=not args.no_headers
+    )
+    if show is not None:
+        return await _objects(args, session, targets, show)
     return await _tables(args, session, targets)
 
 
-async def _objects(args: argparse.Namespace, session: Session, targets: list[Target]) -> int:
+async def _targets(args: argparse.Namespace, session: Session) -> list[Target]:
+    if args.filename or args.kustomize:
+        from kubectl_lite.manifests import read
+
+        return [Target(m.resource, m.name) for m in await read(args, session)]
+    if not args.words:
+        raise UsageError(
+            "You must specify the type of resource to get, for example `get pods` or `get deploy/web`.\n"
+            "`kubectl-lite api-resources` lists the types."
+        )
+    targets = await session.names.targets(args.words)
+    if any(t.name for t in targets):
+        if args.selector or args.field_selector:
+            raise UsageError("name cannot be provided when a selector is specified")
+        if args.all_namespaces and any(t.resource.namespaced for t in targets):
+            raise UsageError("a resource cannot be retrieved by name across all namespaces")
+    return targets
+
+
+async def _objects(
+    args: argparse.Namespace, session: Session, targets: Sequence[Target], show: output.Printer
+) -> int:
     objects: list[dict[str, Any]] = []
+    status = 0
     for target in targets:
         where = session.namespace_of(target.resource)
         if target.name:
-            objects.append(codec.to_builtins(await session.server.get(target.resource.type, target.name, where)))
+            try:
+                objects.append(await session.server.get(target.resource, target.name, where))
+            except NotFound as error:
+                status = max(status, _missing(error, args, session))
         else:
-            listing = await session.server.list(
-                target.resource.type, where, label_selector=args.selector, field_selector=args.field_selector
+            found, _ = await session.server.list(
+                target.resource, where, labels=args.selector, fields=args.field_selector
             )
-            objects += [codec.to_builtins(item) for item in listing.items]
-    output.print_objects(objects, args.output, session.io, single=len(targets) == 1 and bool(targets[0].name))
-    return 0
+            objects += found
+    if args.sort_by:
+        objects = _sorted(objects, objects, args.sort_by)
+    single = len(targets) == 1 and bool(targets[0].name)
+    if single and objects:
+        session.io.out.write(show(objects[0]))
+    elif not single and (objects or not any(t.name for t in targets)):
+        session.io.out.write(show(output.list_of(objects)))
+    return status
 
 
-async def _tables(args: argparse.Namespace, session: Session, targets: list[Target]) -> int:
-    shown = 0
-    several = len({t.resource.plural for t in targets}) > 1
-    for resource, names in _by_resource(targets).items():
-        rows, header = [], []
+def _missing(error: NotFound, args: argparse.Namespace, session: Session) -> int:
+    if args.ignore_not_found:
+        return 0
+    session.io.tell(f"Error from server (NotFound): {error}")
+    return 1
+
+
+async def _tables(args: argparse.Namespace, session: Session, targets: Sequence[Target]) -> int:
+    shown = status = 0
+    by_resource: dict[Resource, list[str]] = {}
+    for target in targets:
+        by_resource.setdefault(target.resource, []).append(target.name)
+    prefix = args.show_kind or len(by_resource) > 1
+    for resource, names in by_resource.items():
+        parts = []
         for name in names:
-            table = await session.server.table(
-                resource,
-                session.namespace_of(resource),
-                name,
-                label_selector=args.selector,
-                field_selector=args.field_selector,
-            )
-            header = [c for c in table["columnDefinitions"] if args.output == "wide" or not c.get("priority")]
-            keep = [table["columnDefinitions"].index(c) for c in header]
-            for row in table.get("rows") or []:
-                cells = [_cell(row["cells"][i]) for i in keep]
-                if several:
-                    cells[0] = f"{resource.kind.lower()}{'.' + resource.group if resource.group else ''}/{cells[0]}"
-                if session.all_namespaces and resource.namespaced:
-                    cells.insert(0, row["object"]["metadata"].get("namespace", ""))
-                rows.append(cells)
+            try:
+                parts.append(await rows_of(args, session, resource, name, prefix=prefix))
+            except NotFound as error:
+                status = max(status, _missing(error, args, session))
+        rows = [row for part in parts for row in part.rows]
         if not rows:
             continue
+        if args.sort_by:
+            rows = _sorted(rows, [obj for part in parts for obj in part.objects], args.sort_by)
         if shown:
             session.io.say("")
-        names_line = [c["name"].upper() for c in header]
-        if session.all_namespaces and resource.namespaced:
-            names_line.insert(0, "NAMESPACE")
-        output.columns(names_line, rows, session.io, show_header=not args.no_headers)
+        output.columns(parts[0].header, rows, session.io, show_header=not args.no_headers)
         shown += len(rows)
-    if not shown:
-        scope = f" in {session.namespace} namespace" if not session.all_namespaces else ""
-        print(f"No resources found{scope}.", file=session.io.err)
-    return 0
+    if not shown and not status and not any(t.name for t in targets):
+        scope = "" if session.all_namespaces or not targets[0].resource.namespaced else session.namespace
+        session.io.tell(f"No resources found in {scope} namespace." if scope else "No resources found")
+    return status
 
 
-def _by_resource(targets: list[Target]) -> dict[Any, list[str]]:
-    grouped: dict[Any, list[str]] = {}
-    for target in targets:
-        grouped.setdefault(target.resource, []).append(target.name)
-    return grouped
+async def rows_of(
+    args: argparse.Namespace, session: Session, resource: Resource, name: str, *, prefix: bool, namespace: str = ""
+) -> Rows:
+    """Raises NotFound for a name that is not there."""
+    table = await session.server.table(
+        resource,
+        namespace or session.namespace_of(resource),
+        name,
+        labels=args.selector,
+        fields=args.field_selector,
+        include="Object" if args.sort_by else "Metadata",
+    )
+    return chosen_columns(args, table, resource, prefix=prefix, everywhere=session.all_namespaces)
 
 
-def _cell(value: Any) -> str:
+def chosen_columns(
+    args: argparse.Namespace, table: dict[str, Any], resource: Resource, *, prefix: bool, everywhere: bool
+) -> Rows:
+    definitions = table["columnDefinitions"]
+    keep = [i for i, c in enumerate(definitions) if args.output == "wide" or not c.get("priority")]
+    header = [definitions[i]["name"].upper() for i in keep]
+    labels = [label for given in args.label_columns for label in given.split(",")]
+    with_namespace = everywhere and resource.namespaced
+    made = Rows(
+        [
+            *(["NAMESPACE"] if with_namespace else []),
+            *header,
+            *(["LABELS"] if args.show_labels else []),
+            *(label.rpartition("/")[2].upper() for label in labels),
+        ],
+        keep,
+        [],
+        [],
+    )
+    kind = f"{qualified_kind(resource)}/" if prefix else ""
+    for row in table.get("rows") or []:
+        cells = row["cells"]
+        line = [cell_text(cells[i]) for i in keep]
+        metadata = row["object"]["metadata"]
+        if prefix:
+            line[0 if definitions[keep[0]]["name"] == "Name" else -1] = kind + metadata["name"]
+        if with_namespace:
+            line.insert(0, metadata.get("namespace", ""))
+        if args.show_labels:
+            pairs = sorted((metadata.get("labels") or {}).items())
+            line.append(",".join(f"{k}={v}" for k, v in pairs) or "<none>")
+        line += [(metadata.get("labels") or {}).get(label, "") for label in labels]
+        made.rows.append(line)
+        made.objects.append(row["object"])
+    return made
+
+
+def cell_text(value: Any) -> str:
     if value is None:
         return "<none>"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-async def _watch(args: argparse.Namespace, session: Session, target: Target) -> int:
-    """One line an event; the table's row is asked for anew, so that it shows what `get` shows."""
-    where = session.namespace_of(target.resource)
-    field = args.field_selector or (f"metadata.name={target.name}" if target.name else "")
-    listing = await session.server.list(target.resource.type, where, label_selector=args.selector, field_selector=field)
-    await _tables(args, session, [target])
-    args.no_headers = True
-    async for events in session.server.watch(
-        target.resource.type,
-        where,
-        resource_version=listing.resource_version,
-        label_selector=args.selector,
-        field_selector=field,
-    ):
-        for event in events:
-            if event.type == "BOOKMARK":
-                continue
-            obj = codec.to_builtins(event.object)
-            name = obj["metadata"]["name"]
-            if event.type == "DELETED":
-                session.io.say(f"{name}   deleted")
-            elif args.output in ("json", "yaml", "name"):
-                output.print_objects([obj], args.output, session.io, single=True)
-            else:
-                await _tables(args, session, [Target(target.resource, name)])
-    return 0
+def _sorted(values: list[Any], objects: Sequence[dict[str, Any]], path: str) -> list[Any]:
+    """Values in the order of what the path finds in their objects; objects without it come first."""
+    from kubectl_lite import jsonpath
+
+    try:
+        template = jsonpath.parse(jsonpath.relaxed(path))
+    except jsonpath.JsonPathError as error:
+        raise UsageError(f"--sort-by: {error}") from error
+    found = [next(iter(template.results(obj)), None) for obj in objects]
+    if objects and all(value is None for value in found):
+        raise UsageError(f"couldn't find any field with path {jsonpath.relaxed(path)!r} in the list of objects")
+    order = sorted(range(len(values)), key=lambda i: _rank(found[i]))
+    return [values[i] for i in order]
+
+
+def _rank(value: Any) -> tuple[int, float, list[tuple[int, int | str]]]:
+    """Numbers by size, quantities too; text in natural order, so that web-10 comes after web-9."""
+    if value is None:
+        return (0, 0.0, [])
+    if isinstance(value, int | float):
+        return (1, float(value), [])
+    text = str(value)
+    pieces: list[tuple[int, int | str]] = [
+        (0, int(piece)) if piece.isdigit() else (1, piece) for piece in re.split(r"(\d+)", text) if piece
+    ]
+    return (2, 0.0, pieces)
+
+
+VERB = Verb(
+    help="Show one or many objects.",
+    usage="(TYPE[,TYPE] [NAME ...] | TYPE/NAME ...) [flags]",
+    examples="""
+# All pods of the namespace, and with more columns
+kubectl-lite get pods
+kubectl-lite get pods -o wide
+# Several types; everything that is usually of interest
+kubectl-lite get deploy,svc
+kubectl-lite get all -A
+# One object whole; one field of many objects
+kubectl-lite get deploy/web -o yaml
+kubectl-lite get pods -l app=web -o jsonpath='{range .items[*]}{.metadata.name}{"\\t"}{.status.podIP}{"\\n"}{end}'
+# Own columns, own order
+kubectl-lite get pods -o custom-columns=NAME:.metadata.name,NODE:.spec.nodeName --sort-by=.spec.nodeName
+# Go on and show every change
+kubectl-lite get pods -w
+""",
+    flags=_flags,
+    run=run,
+)

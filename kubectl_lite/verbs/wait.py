@@ -1,4 +1,4 @@
-"""wait: until a condition holds, an object is there or gone, or a field has a value."""
+"""wait: until a condition holds, a field has a value, or an object is there or gone."""
 
 from __future__ import annotations
 
@@ -7,114 +7,154 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from kubeapi import codec
-from kubectl_lite import output
-from kubectl_lite.names import Target, UsageError, parse_targets
+from kubectl_lite import jsonpath, output
+from kubectl_lite.choosing import Chosen, choose
+from kubectl_lite.durations import parse_duration
+from kubectl_lite.errors import UsageError
+from kubectl_lite.flags import Flags
 from kubectl_lite.session import Session
-
-HELP = "wait for a condition"
+from kubectl_lite.verb import Verb
+from kubectl_lite.watching import follow
 
 Test = Callable[[dict[str, Any] | None], bool]
+FOREVER = 7 * 24 * 3600.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]")
-    parser.add_argument(
+def _flags(flags: Flags) -> None:
+    flags.value(
         "--for",
-        dest="goal",
-        required=True,
+        help="condition=NAME[=VALUE], delete, create, jsonpath='{.PATH}'[=VALUE]",
         metavar="GOAL",
-        help="condition=Ready, condition=Ready=false, delete, create, jsonpath={.status.phase}=Running",
     )
-    parser.add_argument("-l", "--selector", default="")
-    parser.add_argument("--all", action="store_true")
-    parser.add_argument("--timeout", default="30s", help="e.g. 30s, 2m; 0 is for ever")
+    flags.value("--timeout", default="30s", help="0 looks once, less than 0 waits a week", metavar="TIME")
+    flags.files()
+    flags.selector()
+    flags.everywhere()
+    flags.output()
 
 
 async def run(args: argparse.Namespace, session: Session) -> int:
-    test = parse_goal(args.goal)
-    targets = [t for target in parse_targets(args.what) for t in await _named(target, args, session)]
+    goal = getattr(args, "for")
+    if not goal:
+        raise UsageError("--for is required: condition=Ready, delete, create or jsonpath='{.status.phase}'=Running")
+    test = parse_goal(goal)
     seconds = parse_duration(args.timeout)
+    chosen = await choose(args, session)
+    if not chosen:
+        session.io.fail("no matching resources found")
+        return 0 if goal == "delete" else 1
+    codes = await asyncio.gather(*(_one(one, test, goal, seconds, args, session) for one in chosen))
+    return max(codes)
+
+
+async def _one(
+    one: Chosen, test: Test, goal: str, seconds: float, args: argparse.Namespace, session: Session
+) -> int:
+    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields)
     try:
-        async with asyncio.timeout(seconds or None):
-            await asyncio.gather(*(_until(target, test, args.goal, session) for target in targets))
+        # Even a patience of 0 is one look at what is there.
+        async with asyncio.timeout(FOREVER if seconds < 0 else max(seconds, 0.001) if seconds else None) as limit:
+            obj = await _until(one, test, goal, session, once=limit.when() is None)
     except TimeoutError:
-        session.io.fail(f"timed out after {args.timeout} waiting for {args.goal}; see `kubectl-lite describe`")
+        obj = None
+        session.io.tell(f"error: timed out waiting for the condition on {one.resource.plural}/{one.name}")
         return 1
+    if obj is False:
+        session.io.tell(f"error: timed out waiting for the condition on {one.resource.plural}/{one.name}")
+        return 1
+    if show is not None and isinstance(obj, dict):
+        session.io.out.write(show(obj))
+    else:
+        session.io.say(f"{one.title} {'deleted' if goal == 'delete' else 'condition met'}")
+    session.io.out.flush()
     return 0
 
 
-async def _named(target: Target, args: argparse.Namespace, session: Session) -> list[Target]:
-    if target.name:
-        return [target]
-    if not (args.selector or args.all):
-        raise UsageError("name the objects, or give -l SELECTOR or --all")
-    where = session.namespace_of(target.resource)
-    listing = await session.server.list(target.resource.type, where, label_selector=args.selector)
-    return [Target(target.resource, item.metadata.name) for item in listing.items]
-
-
-async def _until(target: Target, test: Test, goal: str, session: Session) -> None:
-    where = session.namespace_of(target.resource)
-    field = f"metadata.name={target.name}"
-    listing = await session.server.list(target.resource.type, where, field_selector=field)
-    current = codec.to_builtins(listing.items[0]) if listing.items else None
-    if not test(current):
-        events = session.server.watch(
-            target.resource.type, where, resource_version=listing.resource_version, field_selector=field
-        )
-        current = await _first(events, test)
-    name = output.object_name(current) if current else f"{target.resource.plural}/{target.name}"
-    session.io.say(f"{name} {'deleted' if goal == 'delete' else 'condition met'}")
-
-
-async def _first(events: Any, test: Test) -> dict[str, Any] | None:
-    async for batch in events:
-        for event in batch:
-            if event.type == "BOOKMARK":
-                continue
-            state = None if event.type == "DELETED" else codec.to_builtins(event.object)
-            if test(state):
-                return state
-    raise UsageError("the watch ended before the goal was reached")
+async def _until(
+    one: Chosen, test: Test, goal: str, session: Session, *, once: bool
+) -> dict[str, Any] | None | bool:
+    """The object that passes (None: it is gone), or False when one look was not enough. NotFound as kubectl has it."""
+    current: dict[str, Any] | None = None
+    async for type_, obj in follow(session, one.resource, one.namespace, fields=f"metadata.name={one.name}"):
+        if type_ == "SYNCED":
+            if current is None and goal not in ("delete", "create"):
+                await session.server.get(one.resource, one.name, one.namespace)
+            if not test(current) and once:
+                return False
+        else:
+            current = None if type_ == "DELETED" else obj
+        if (type_ != "ADDED" or current is not None) and test(current):
+            return current
+    return False
 
 
 def parse_goal(goal: str) -> Test:
     """Raises UsageError."""
     word, _, rest = goal.partition("=")
-    if word == "delete":
+    if word.lower() == "delete":
         return lambda obj: obj is None
-    if word == "create":
+    if word.lower() == "create":
         return lambda obj: obj is not None
     if word == "condition" and rest:
         type_, _, status = rest.partition("=")
         return lambda obj: obj is not None and _condition(obj, type_).lower() == (status or "true").lower()
     if word == "jsonpath" and rest:
-        path, _, value = rest.strip("'\"").rpartition("=")
-        if path:
-            return lambda obj: obj is not None and str(_dig(obj, path)) == value
-    raise UsageError(f"--for={goal}: use condition=NAME[=VALUE], delete, create or jsonpath={{.PATH}}=VALUE")
+        return _jsonpath_goal(rest)
+    raise UsageError(f'unrecognized condition: "{goal}": use condition=NAME, delete, create or jsonpath={{.PATH}}=VALUE')
+
+
+def _jsonpath_goal(text: str) -> Test:
+    expression, value = _split_goal(text.strip("'\""))
+    try:
+        template = jsonpath.parse(jsonpath.relaxed(expression))
+    except jsonpath.JsonPathError as error:
+        raise UsageError(f"--for: {error}") from error
+
+    def test(obj: dict[str, Any] | None) -> bool:
+        if obj is None:
+            return False
+        found = template.results(obj)
+        if value is None:
+            return bool(found)
+        if len(found) > 1:
+            raise UsageError("given jsonpath expression matches more than one value")
+        return len(found) == 1 and jsonpath.show(found[0]).strip() == value
+
+    return test
+
+
+def _split_goal(text: str) -> tuple[str, str | None]:
+    """At the `=` behind the expression, not at one inside its brackets."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char in "[{(") - (char in "]})")
+        if char == "=" and depth == 0:
+            return text[:at].strip("'\""), text[at + 1 :].strip("'\"")
+    return text, None
 
 
 def _condition(obj: dict[str, Any], type_: str) -> str:
-    for condition in obj.get("status", {}).get("conditions", []):
-        if condition["type"].lower() == type_.lower():
-            return str(condition["status"])
+    """Empty, too, while the condition is about an older generation."""
+    generation = obj["metadata"].get("generation", 0)
+    for condition in obj.get("status", {}).get("conditions") or []:
+        if condition.get("type", "").lower() == type_.lower():
+            observed = condition.get("observedGeneration") or obj["status"].get("observedGeneration") or generation
+            return str(condition.get("status", "")) if observed >= generation else ""
     return ""
 
 
-def _dig(obj: dict[str, Any], path: str) -> Any:
-    value: Any = obj
-    for part in path.strip("{}").strip(".").split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `90`, `30s`, `2m`, `1h`. Raises UsageError."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], text[-1]) if text and text[-1] in units else (text, "s")
-    try:
-        return float(number) * units[unit]
-    except ValueError:
-        raise UsageError(f"{text!r} is no duration; write 30s, 2m or 1h") from None
+VERB = Verb(
+    help="Wait for a condition on objects. Exit code 1 when the time is up.",
+    usage="(-f FILE | TYPE[/NAME] | TYPE --all | TYPE -l LABELS) --for=GOAL [flags]",
+    examples="""
+# Until a pod is ready; until all are
+kubectl-lite wait pod/web-1 --for=condition=Ready
+kubectl-lite wait pods -l app=web --for=condition=Ready --timeout=2m
+# Until a field has a value
+kubectl-lite wait pod/job --for=jsonpath='{.status.phase}'=Succeeded
+# Until it is gone
+kubectl-lite wait pod/web-1 --for=delete --timeout=60s
+""",
+    flags=_flags,
+    run=run,
+)

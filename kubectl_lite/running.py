@@ -1,0 +1,143 @@
+"""One verb from its words to its exit code: subcommand, flags, connection, and errors as text."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from kubectl_lite.errors import Failed, UsageError
+from kubectl_lite.flags import VALUED, Flags
+from kubectl_lite.local import Local
+from kubectl_lite.streams import Streams
+from kubectl_lite.verb import Verb
+
+FAILED = {"diff": 2}
+"""Verbs whose exit code 1 means something else."""
+
+
+def run_verb(name: str, verb: Verb, words: list[str], io: Streams, environ: dict[str, str]) -> int:
+    failed = FAILED.get(name, 1)
+    try:
+        chosen, prog, rest = subcommand(verb, f"kubectl-lite {name}", words)
+        if chosen is None:
+            io.out.write(list_subcommands(prog, verb))
+            return 0 if not words or words[0] in ("-h", "--help") else 1
+        args = build_flags(prog, chosen).parse(rest)
+        if chosen.local:
+            local = Local(io=io, environ=environ, kubeconfig=args.kubeconfig, context=args.context)
+            return asyncio.run(chosen.run(args, local))
+        return asyncio.run(_remote(args, chosen, io, environ))
+    except (UsageError, Failed) as error:
+        io.fail(str(error))
+        return error.code if isinstance(error, Failed) else failed
+    except BrokenPipeError:
+        raise
+    except (OSError, TimeoutError, RuntimeError) as error:
+        io.fail(str(error) or "timed out")
+        return failed
+
+
+def build_flags(prog: str, verb: Verb) -> Flags:
+    flags = Flags(prog, verb.usage, verb.help, verb.examples)
+    verb.flags(flags)
+    flags.common()
+    return flags
+
+
+def subcommand(verb: Verb, prog: str, words: list[str]) -> tuple[Verb | None, str, list[str]]:
+    """Down to the verb that runs. None where a subcommand is missing. Raises UsageError for an unknown one."""
+    while verb.sub:
+        plain = _plain_words(words)
+        at = next((i for i in plain[:1] if words[i] in verb.sub), None)
+        if at is None and verb.bare:
+            return verb, prog, words
+        if at is None:
+            if plain and not {"-h", "--help"} & set(words):
+                raise UsageError(f'unknown command "{words[plain[0]]}" for "{prog}": use {", ".join(verb.sub)}')
+            return None, prog, words
+        prog = f"{prog} {words[at]}"
+        verb, words = verb.sub[words[at]], words[:at] + words[at + 1 :]
+    return verb, prog, words
+
+
+def _plain_words(words: list[str]) -> list[int]:
+    """Where words stand that are no flags, nor what belongs to one."""
+    end = words.index("--") if "--" in words else len(words)
+    return [
+        i
+        for i, word in enumerate(words[:end])
+        if not word.startswith("-") and (i == 0 or words[i - 1] not in VALUED | {"-f", "--filename", "-o", "-l"})
+    ]
+
+
+def list_subcommands(prog: str, verb: Verb) -> str:
+    lines = [verb.help, "", "Examples:", *(f"  {line}" for line in verb.examples.strip().splitlines()), ""]
+    lines += ["Commands:", *(f"  {name:<18} {sub.help}" for name, sub in verb.sub.items()), ""]
+    return "\n".join([*lines, f"Use '{prog} COMMAND --help' for more.", ""])
+
+
+async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: dict[str, str]) -> int:
+    from kubeapi.clock import SystemClock
+    from kubectl_lite.connect import configured, connect
+    from kubectl_lite.durations import parse_duration
+    from kubectl_lite.names import Names
+    from kubectl_lite.session import Session
+
+    config = configured(args.kubeconfig or environ.get("KUBECONFIG", ""), context=args.context)
+    timeout = parse_duration(args.request_timeout) or None
+    async with connect(config, timeout=timeout, warn=io.warn) as server:
+        session = Session(
+            server=server,
+            names=Names(server.discovery),
+            namespace=args.namespace or config.namespace,
+            io=io,
+            clock=SystemClock(),
+            all_namespaces=getattr(args, "all_namespaces", False),
+            explicit_namespace=bool(args.namespace),
+            environ=environ,
+            here=Path(),
+            address=config.grpc,
+        )
+        return await run_in(verb, args, session)
+
+
+async def run_in(verb: Verb, args: argparse.Namespace, session: Any) -> int:
+    """The verb, with the server's errors told as kubectl tells them."""
+    from kubeapi.errors import ApiError
+
+    try:
+        return await verb.run(args, session)
+    except ApiError as error:
+        session.io.err.write(explain(error, session.address))
+        return FAILED.get(args.verb if hasattr(args, "verb") else "", 1)
+
+
+def explain(error: Any, address: str) -> str:
+    """`Error from server (NotFound): pods "x" not found`, and where a person can do something, what."""
+    if error.reason == "ServiceUnavailable" and ("connect" in str(error) or "Socket" in str(error)):
+        return (
+            f"The connection to the server {address} was refused - did you specify the right host or port?\n"
+            f"({error})\n`sampan status` tells whether the cluster runs; `sampan up` starts it.\n"
+        )
+    if error.reason == "Invalid" and len(error.causes) > 1:
+        head = str(error).partition(" is invalid: ")[0]
+        return f"The {_name(error, head)} is invalid: \n" + "".join(f"* {cause}\n" for cause in error.causes)
+    if error.reason == "Invalid" and error.details.get("kind"):
+        return f"The {str(error)}\n"
+    if error.reason == "Unauthorized":
+        return (
+            "error: You must be logged in to the server (Unauthorized)\n"
+            "The kubeconfig's certificate or token is not accepted: has the cluster been made anew since?\n"
+        )
+    hint = ""
+    if error.reason == "Conflict":
+        hint = "Somebody else has changed the object meanwhile: get it again and repeat the change.\n"
+    elif error.reason == "Forbidden" and "cannot" in str(error):
+        hint = "`kubectl-lite auth can-i --list` tells what you may do.\n"
+    return f"Error from server ({error.reason}): {error}\n{hint}"
+
+
+def _name(error: Any, head: str) -> str:
+    return head or f'{error.details.get("kind", "object")} "{error.details.get("name", "")}"'

@@ -1,0 +1,42 @@
+"""What a verb is. Each file below `verbs/` has one, called VERB; `table.py` says which file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubectl_lite.flags import Flags
+
+Run = Callable[[argparse.Namespace, Any], Awaitable[int]]
+"""Takes a Session (a Local for a verb that needs no server), returns the exit code."""
+
+
+def no_flags(flags: Flags) -> None:
+    """For a verb that has none but the common ones."""
+
+
+async def _no_run(args: argparse.Namespace, session: Any) -> int:
+    raise AssertionError("a verb with subcommands is never run itself")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    help: str
+    """One line, for the list of verbs."""
+    usage: str
+    """What stands behind the verb: `TYPE[/NAME] [flags]`."""
+    examples: str
+    """Lines of `# what` and the command, for --help."""
+    flags: Callable[[Flags], None] = no_flags
+    run: Run = _no_run
+    sub: Mapping[str, Verb] = field(default_factory=dict)
+    """Subcommands, as of `rollout` and `create`; one of them must be named unless `run` is given too."""
+    local: bool = False
+    """Needs no server: gets a Local instead of a Session."""
+
+    @property
+    def bare(self) -> bool:
+        """May be run without naming a subcommand."""
+        return self.run is not _no_run
