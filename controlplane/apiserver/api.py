@@ -246,18 +246,18 @@ class Api:
                 raise already_exists(resource, ready.metadata.name)
             self._validate(resource, ready, None)
             ctx.warnings.extend(strategy.warnings(ready))
+            ready = await self._guard(strategy.reserve(ready, None, dry_run=ctx.dry_run))
             if ctx.dry_run:
                 return Item(key, ready, 0)
-            strategy.claimed(ready, None)
             try:
                 revision = await self._guard(self._store.create(key, codec.encode(ready)))
                 return Item.at(key, ready, revision)
             except KeyExists:
-                strategy.released(ready)
+                await strategy.settle(None, ready)
                 if not generated:
                     raise already_exists(resource, ready.metadata.name) from None
             except BaseException:
-                strategy.released(ready)
+                await strategy.settle(None, ready)
                 raise
         raise already_exists(resource, metadata.generate_name)
 
@@ -284,7 +284,6 @@ class Api:
             *metadata_faults(new, namespaced=resource.namespaced, rule=strategy.name_rule),
             *structural_faults(new),
             *strategy.validate(new),
-            *strategy.conflicts(new, old),
         ]
         if old is not None:
             faults += strategy.validate_update(new, old)
@@ -384,27 +383,31 @@ class Api:
             if not subresource and not whole:
                 self._validate(resource, new, old)
                 ctx.warnings.extend(strategy.warnings(new))
+            if not subresource and not whole:
+                new = await self._guard(strategy.reserve(new, old, dry_run=ctx.dry_run))
             if ctx.dry_run:
                 return Item(key, new, held.revision)
-            strategy.claimed(new, old)
             try:
-                return await self._write(resource, key, new, held.revision)
+                written = await self._write(resource, key, new, held.revision)
             except RevisionConflict as error:
-                strategy.claimed(old, new)
+                await strategy.settle(old, new)
                 await self.cache.reached(error.current)
             except KeyMissing:
-                strategy.released(new)
+                await strategy.settle(None, new)
                 raise not_found(resource, name) from None
             except BaseException:
-                strategy.claimed(old, new)
+                await strategy.settle(old, new)
                 raise
+            else:
+                await strategy.settle(new, old)
+                return written
         raise conflict(resource, name)
 
     async def _write(self, resource: Resource, key: str, new: Any, at: int) -> Item:
         """Stores an object; one that was only waiting for its finalizers is removed instead."""
         if is_finished(new):
             revision = await self._guard(self._store.delete(key, at=at))
-            self.registry.strategy(resource).released(new)
+            await self.registry.strategy(resource).settle(None, new)
             return Item.at(key, new, revision)
         stored = replace(new, metadata=replace(new.metadata, resource_version=""))
         revision = await self._guard(self._store.update(key, codec.encode(stored), at=at))
@@ -441,7 +444,7 @@ class Api:
             try:
                 if not waits:
                     revision = await self._guard(self._store.delete(key, at=held.revision))
-                    strategy.released(old)
+                    await strategy.settle(None, old)
                     return Deleted(Item.at(key, old, revision), True)
                 if new == old:
                     return Deleted(held, False)

@@ -6,7 +6,7 @@ from controlplane.apiserver.api import Api
 from controlplane.apiserver.context import RequestContext
 from kubeapi.errors import AlreadyExists
 from kubeapi.scheme import SCHEME
-from kubeapi.types import core_v1, discovery_v1, meta_v1, scheduling_v1, storage_v1
+from kubeapi.types import core_v1, discovery_v1, meta_v1, networking_v1, scheduling_v1, storage_v1
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 LOCAL_PATH = "sampan.dev/local-path"
@@ -14,8 +14,11 @@ LOCAL_PATH = "sampan.dev/local-path"
 PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 
 
-async def bootstrap(api: Api, *, address: str, port: int) -> None:
-    """Creates what is missing; safe at every start. `address` and `port` are the API server's own, as nodes reach it."""
+async def bootstrap(api: Api, *, address: str, port: int, service_cidr: str, first: str) -> None:
+    """Creates what is missing; safe at every start. `address` and `port` are the API server's own, as nodes reach it.
+
+    `first` is the reserved first address of the service range: the API server's certificate names it.
+    """
     for name in NAMESPACES:
         await _ensure(api, core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name)))
     for name, value in PRIORITIES.items():
@@ -29,12 +32,20 @@ async def bootstrap(api: Api, *, address: str, port: int) -> None:
             volume_binding_mode="WaitForFirstConsumer",
         ),
     )
+    await _ensure(
+        api,
+        networking_v1.ServiceCIDR(
+            metadata=meta_v1.ObjectMeta(name="kubernetes"), spec=networking_v1.ServiceCIDRSpec(cidrs=[service_cidr])
+        ),
+    )
     labels = {"component": "apiserver", "provider": "kubernetes"}
     await _ensure(
         api,
         core_v1.Service(
             metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels),
-            spec=core_v1.ServiceSpec(ports=[core_v1.ServicePort(name="https", port=443, target_port=port)]),
+            spec=core_v1.ServiceSpec(
+                cluster_ip=first, ports=[core_v1.ServicePort(name="https", port=443, target_port=port)]
+            ),
         ),
     )
     await _ensure(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -12,12 +13,17 @@ from controlplane.apiserver.bootstrap import bootstrap
 from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.registry import Registry
 from controlplane.apiserver.strategies.all import all_strategies
-from controlplane.apiserver.strategies.service import Allocator
+from controlplane.apiserver.strategies.allocation import Allocator
 from controlplane.apiserver.strategies.storage import DEFAULT_CLASS
+from controlplane.storage.errors import StoreError
 from controlplane.storage.interface import Store
 from kubeapi.clock import Clock
 
+log = logging.getLogger(__name__)
+
 SERVICE_CIDR = "10.96.0.0/16"
+REPAIR_EVERY = 180.0
+"""Seconds between two looks for addresses and ports that were left behind."""
 
 
 @asynccontextmanager
@@ -31,7 +37,7 @@ async def api_core(
     port: int = 6443,
 ) -> AsyncIterator[Api]:
     """An Api whose cache is warm, whose allocations are known and whose namespaces exist; stops with the block."""
-    allocator = Allocator(cidr=service_cidr, rng=rng)
+    allocator = Allocator(store=store, cidr=service_cidr, clock=clock, rng=rng)
     cache: WatchCache
 
     def default_class() -> str:
@@ -42,13 +48,28 @@ async def api_core(
     registry = Registry(all_strategies(allocator=allocator, default_class=default_class))
     cache = WatchCache(store=store, decode=registry.decode, rng=rng)
     feeder = asyncio.create_task(cache.run(), name="watch-cache")
+    tasks = [feeder]
+
+    async def repair() -> None:
+        await allocator.repair([i.object for i in cache.collection("/registry/core/services/").items.values()])
+
     try:
         await cache.synced.wait()
-        for item in cache.collection("/registry/core/services/").items.values():
-            allocator.claim(item.object)
+        await repair()
         api = Api(store=store, cache=cache, registry=registry, clock=clock, rng=rng)
-        await bootstrap(api, address=address, port=port)
+        await bootstrap(api, address=address, port=port, service_cidr=service_cidr, first=allocator.first)
+        tasks.append(asyncio.create_task(_housekeeping(repair), name="housekeeping"))
         yield api
     finally:
-        feeder.cancel()
-        await asyncio.wait([feeder])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _housekeeping(repair: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(REPAIR_EVERY)
+        try:
+            await repair()
+        except StoreError as error:
+            log.warning("the store cannot be looked through now (%s); later", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from controlplane.apiserver.strategies.allocation import PORTS, NodePort
 from controlplane.apiserver.strategy import Strategy
 from kubeapi import codec
 from kubeapi.scheme import SCHEME, Resource
@@ -40,4 +41,7 @@ class Registry:
         end = -1
         for _ in range(4):
             end = key.index("/", end + 1)
-        return codec.decode(self._by_prefix[key[: end + 1]].type, value)
+        prefix = key[: end + 1]
+        if prefix == PORTS:
+            return codec.decode(NodePort, value)
+        return codec.decode(self._by_prefix[prefix].type, value)

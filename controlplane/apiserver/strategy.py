@@ -1,8 +1,8 @@
 """What a kind adds to the one registry: defaults, allocation, validation, and what its subresources may touch.
 
-Every hook is pure, but for `prepare_create` and `prepare_update` of strategies that hold an allocator. The registry calls,
-in this order: default → prepare_create | prepare_update → validate → validate_update. Structs are frozen: a hook returns
-a new object, and an unchanged one is not written.
+Every hook is pure, but for `reserve` and `settle`, which take from and give back to an allocator. The registry calls, in
+this order: default → prepare_create | prepare_update → validate → validate_update → reserve → (write) → settle. Structs
+are frozen: a hook returns a new object, and an unchanged one is not written.
 """
 
 from __future__ import annotations
@@ -61,12 +61,9 @@ class Strategy:
         """Whether a change counts as a new generation: by default any change of spec."""
         return hasattr(new, "spec") and new.spec != old.spec
 
-    def conflicts(self, new: Any, old: Any | None) -> Iterator[FieldError]:
-        """What the object asks for that another one has."""
-        return iter(())
+    async def reserve(self, new: Any, old: Any | None, *, dry_run: bool) -> Any:
+        """The object, valid so far, with what is allocated from a store (addresses, ports). A dry run takes nothing."""
+        return new
 
-    def claimed(self, new: Any, old: Any | None) -> None:
-        """The object is about to be written: what it has (instead of what `old` had) is taken."""
-
-    def released(self, obj: Any) -> None:
-        """The object is gone: give back what was allocated for it."""
+    async def settle(self, kept: Any | None, dropped: Any) -> None:
+        """Gives back what `dropped` has and `kept` has not: after a write, a failed write, a deletion."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from controlplane.apiserver.strategies.allocation import Allocator
 from controlplane.apiserver.strategies.pod import PodStrategy
 from controlplane.apiserver.strategies.reviews import ReviewStrategy
-from controlplane.apiserver.strategies.service import Allocator, ServiceStrategy
+from controlplane.apiserver.strategies.service import ServiceStrategy
 from controlplane.apiserver.strategies.simple import (
     AsGivenStrategy,
     ConfigMapStrategy,
