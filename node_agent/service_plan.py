@@ -57,7 +57,9 @@ def service_ports(services: Iterable[Service], slices: Iterable[EndpointSlice], 
 def dns_records(
     services: Iterable[Service], slices: Iterable[EndpointSlice], *, domain: str = "cluster.local"
 ) -> dict[str, Sequence[str]]:
-    """Names to addresses. An ExternalName is passed on as its target's name, for the server to resolve."""
+    """Names to addresses; names of named ports to "PORT TARGET", for service records. An ExternalName is passed on as
+    its target's name, for the server to resolve.
+    """
     behind = slices_by_service(slices)
     records: dict[str, Sequence[str]] = {}
     for svc in services:
@@ -68,18 +70,30 @@ def dns_records(
             continue
         if ips := cluster_ips(svc):
             records[name] = ips
+            for port in svc.spec.ports:
+                if port.name:
+                    records[f"_{port.name}._{(port.protocol or 'TCP').lower()}.{name}"] = [f"{port.port} {name}"]
             continue
-        addresses: list[str] = []
-        for piece in behind.get((svc.metadata.namespace, svc.metadata.name), []):
-            for endpoint in piece.endpoints:
-                if not (_ready(endpoint) or svc.spec.publish_not_ready_addresses):
-                    continue
-                addresses += endpoint.addresses
-                host = endpoint.hostname or (endpoint.addresses[0].replace(".", "-") if endpoint.addresses else "")
-                if host:
-                    records[f"{host}.{name}"] = list(endpoint.addresses)
-        records[name] = sorted(set(addresses))
+        records[name] = []
+        records |= _headless(name, behind.get((svc.metadata.namespace, svc.metadata.name), []), svc)
     return records
+
+
+def _headless(name: str, slices: Sequence[EndpointSlice], svc: Service) -> dict[str, Sequence[str]]:
+    """A headless service's name leads to its endpoints; each has a name of its own, and so has each named port."""
+    found: dict[str, set[str]] = {}
+    for piece in slices:
+        for endpoint in piece.endpoints:
+            if not endpoint.addresses or not (_ready(endpoint) or svc.spec.publish_not_ready_addresses):
+                continue
+            own = f"{endpoint.hostname or endpoint.addresses[0].replace('.', '-')}.{name}"
+            for key in (name, own):
+                found.setdefault(key, set()).update(endpoint.addresses)
+            for port in piece.ports:
+                if port.name and port.port is not None:
+                    key = f"_{port.name}._{(port.protocol or 'TCP').lower()}.{name}"
+                    found.setdefault(key, set()).add(f"{port.port} {own}")
+    return {key: sorted(values) for key, values in found.items()}
 
 
 def cluster_ips(svc: Service) -> list[str]:

@@ -5,33 +5,47 @@ Names of the cluster domain are answered from the records that were last set, wh
 "no such name" and "no such type", so that AAAA questions never wait). Reverse names of known addresses are
 answered too. All else is forwarded to the machine's name servers, or answered SERVFAIL when there are none.
 
+A pod may be asked for by its address, 10-244-1-2.NAMESPACE.pod.DOMAIN, whether or not there is one.
+
+Forwarding: one name server after the other, two seconds each, over UDP, and over TCP when the answer was cut and the
+client can take it whole. A question that comes back to us while we wait for its answer is a loop and fails at once.
+
 A record's values: an IPv4 or IPv6 address; "PORT TARGET" for a service record; any other text is an alias.
 """
 
 import asyncio
 import ipaddress
 import logging
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import cast
 
-from dnslib import AAAA, CNAME, PTR, QTYPE, RCODE, RR, SOA, SRV, A, DNSError, DNSRecord
+from dnslib import AAAA, CNAME, EDNS0, OPCODE, PTR, QTYPE, RCODE, RR, SOA, SRV, A, DNSError, DNSRecord
 
 TTL = 5
 _FORWARD_TIMEOUT = 2.0
 _MAX_FORWARDS = 512
+_OUR_UDP_SIZE = 1232
+"""Bytes that fit into one packet on any path: what we say we can take, and the most that we send."""
+_POD_NAME = re.compile(r"(\d{1,3})-(\d{1,3})-(\d{1,3})-(\d{1,3})\.[a-z0-9-]+\.pod")
 _LOG = logging.getLogger(__name__)
 
 
 def upstreams(resolv_conf: str, *, ours: Iterable[str] = ()) -> list[str]:
-    """The name servers of a resolv.conf, without our own address (a loop)."""
+    """The name servers of a resolv.conf, without our own addresses and those of loopback (a loop)."""
     found = []
     for line in resolv_conf.splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and words[1] not in set(ours) and "%" not in words[1]:
+        if len(words) >= 2 and words[0] == "nameserver" and words[1] not in set(ours) and _is_outside(words[1]):
             found.append(words[1])
     return found[:3]
+
+
+def _is_outside(server: str) -> bool:
+    """Loopback is this namespace's own: we ourselves, or nobody."""
+    return _is_address(server) and not ipaddress.ip_address(server).is_loopback and "%" not in server
 
 
 def _reverse(address: str) -> str:
@@ -83,6 +97,9 @@ class Zone:
         reply = self._reply(request)
         if name in self._records:
             self._fill(reply, request.q.qname, name, kind, depth=0)
+        elif (pod := self._pod_address(name)) is not None:
+            if kind in (QTYPE.A, QTYPE.ANY):
+                reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=TTL, rdata=A(pod)))
         elif name not in self._parents:
             reply.header.rcode = RCODE.NXDOMAIN
         if not reply.rr:
@@ -90,8 +107,15 @@ class Zone:
             reply.add_auth(RR(self._domain, QTYPE.SOA, ttl=TTL, rdata=serial))
         return reply
 
+    def _pod_address(self, name: str) -> str | None:
+        match = _POD_NAME.fullmatch(name.removesuffix("." + self._domain))
+        address = ".".join(match.groups()) if match is not None else ""
+        return address if _is_address(address) else None
+
     def _reply(self, request: DNSRecord) -> DNSRecord:
         reply = request.reply(aa=1, ra=1)
+        if _edns(request) is not None:
+            reply.add_ar(EDNS0(udp_len=_OUR_UDP_SIZE))
         return reply
 
     def _fill(self, reply: DNSRecord, owner: object, name: str, kind: int, *, depth: int) -> None:
@@ -120,7 +144,11 @@ def _pack(reply: DNSRecord, limit: int) -> bytes:
     packed: bytes = reply.pack()
     if len(packed) <= limit:
         return packed
-    return bytes(reply.truncate().pack())
+    short = reply.truncate()
+    for extra in reply.ar:
+        if extra.rtype == QTYPE.OPT:
+            short.add_ar(extra)
+    return bytes(short.pack())
 
 
 class _Once(asyncio.DatagramProtocol):
@@ -170,6 +198,9 @@ class DnsServer:
         self._tcp: list[asyncio.Server] = []
         self._forwards: set[asyncio.Task[None]] = set()
         """Owned here: each ends by itself within the forward timeout, close() ends the rest."""
+        self._asked: dict[tuple[int, str, int], object] = {}
+        """Questions we are asking the world just now, with who asked us."""
+        self._writers: set[asyncio.StreamWriter] = set()
 
     def set_records(self, records: Mapping[str, Sequence[str]]) -> None:
         self._zone = Zone(self._domain, records, self._random)
@@ -194,6 +225,8 @@ class DnsServer:
             transport.close()
         for server in self._tcp:
             server.close()
+        for writer in self._writers:
+            writer.close()
         for task in self._forwards:
             task.cancel()
         await asyncio.gather(*self._forwards, return_exceptions=True)
@@ -208,9 +241,14 @@ class DnsServer:
         reply = self._zone.answer(request)
         if reply is not None and not self._leads_out(request, reply):
             transport.sendto(_pack(reply, _udp_limit(request)), addr)
+        elif (asker := self._asked.get(_key(request))) is not None:
+            if asker != addr:
+                self._log.warning("the question for %s has come back to us: a name server loop", request.q.qname)
+                transport.sendto(_failure(request), addr)
         elif not self._upstreams or len(self._forwards) >= _MAX_FORWARDS:
             transport.sendto(_failure(request), addr)
         else:
+            self._asked[_key(request)] = addr
             task = asyncio.create_task(self._forward_datagram(data, request, addr, transport))
             self._forwards.add(task)
             task.add_done_callback(self._forwards.discard)
@@ -218,11 +256,15 @@ class DnsServer:
     async def _forward_datagram(
         self, data: bytes, request: DNSRecord, addr: tuple[str, int], transport: asyncio.DatagramTransport
     ) -> None:
-        reply = await self._answer(data, request, _udp_limit(request))
+        try:
+            reply = await self._answer(data, request, _udp_limit(request))
+        finally:
+            self._asked.pop(_key(request), None)
         if not transport.is_closing():
             transport.sendto(reply, addr)
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
             while True:
                 async with asyncio.timeout(10):
@@ -237,6 +279,7 @@ class DnsServer:
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             return  # The client is done, gone, or idle for too long.
         finally:
+            self._writers.discard(writer)
             writer.close()
 
     def _parse(self, data: bytes) -> DNSRecord | None:
@@ -257,12 +300,14 @@ class DnsServer:
 
     async def _answer(self, data: bytes, request: DNSRecord, limit: int) -> bytes:
         reply = self._zone.answer(request)
+        if request.header.opcode != OPCODE.QUERY:
+            return _failure(request, RCODE.NOTIMP)
         if reply is None:
-            return await self._forward(data, request)
+            return await self._forward(data, request, whole=limit > _OUR_UDP_SIZE)
         if self._leads_out(request, reply):
             target = DNSRecord.question(str(reply.rr[-1].rdata), QTYPE[request.q.qtype])
             target.header.id = self._random.randrange(1 << 16)
-            found = self._parse_reply(await self._forward(target.pack(), target))
+            found = self._parse_reply(await self._forward(target.pack(), target, whole=True))
             if found is None or found.header.rcode == RCODE.SERVFAIL:
                 return _failure(request)
             reply.add_answer(*found.rr)
@@ -275,7 +320,8 @@ class DnsServer:
             self._log.debug("a name server's answer cannot be read: %s", error)
             return None
 
-    async def _forward(self, data: bytes, request: DNSRecord) -> bytes:
+    async def _forward(self, data: bytes, request: DNSRecord, *, whole: bool) -> bytes:
+        """`whole`: an answer that was cut is asked for again over TCP."""
         loop = asyncio.get_running_loop()
         for upstream in self._upstreams:
             answer: asyncio.Future[bytes] = loop.create_future()
@@ -289,23 +335,40 @@ class DnsServer:
                 continue
             try:
                 async with asyncio.timeout(_FORWARD_TIMEOUT):
-                    return await answer
-            except (TimeoutError, OSError) as error:
+                    found = await answer
+                    cut = len(found) > 2 and found[2] & 0x02
+                    return await self._ask_whole(upstream, data) if whole and cut else found
+            except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
                 self._log.debug("name server %s did not answer: %s", upstream, error or "timeout")
             finally:
                 transport.close()
         return _failure(request)
 
+    async def _ask_whole(self, upstream: str, data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(upstream, self._upstream_port)
+        try:
+            writer.write(struct.pack("!H", len(data)) + data)
+            (length,) = struct.unpack("!H", await reader.readexactly(2))
+            return await reader.readexactly(length)
+        finally:
+            writer.close()
 
-def _failure(request: DNSRecord) -> bytes:
+
+def _key(request: DNSRecord) -> tuple[int, str, int]:
+    return int(request.header.id), str(request.q.qname).lower(), int(request.q.qtype)
+
+
+def _failure(request: DNSRecord, code: int = RCODE.SERVFAIL) -> bytes:
     reply = request.reply(ra=1, aa=0)
-    reply.header.rcode = RCODE.SERVFAIL
+    reply.header.rcode = code
     return bytes(reply.pack())
+
+
+def _edns(request: DNSRecord) -> RR | None:
+    return next((extra for extra in request.ar if extra.rtype == QTYPE.OPT), None)
 
 
 def _udp_limit(request: DNSRecord) -> int:
     """What the client said it can take (EDNS), else what the first DNS standard allows."""
-    for extra in request.ar:
-        if extra.rtype == QTYPE.OPT:
-            return max(512, min(int(extra.rclass), 1232))
-    return 512
+    extra = _edns(request)
+    return 512 if extra is None else max(512, min(int(extra.rclass), _OUR_UDP_SIZE))

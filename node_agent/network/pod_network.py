@@ -26,6 +26,8 @@ from node_agent.network.kernel import Kernel, NetlinkKernel, NetworkError
 
 BRIDGE = "sampan-br"
 TUNNEL = "sampan-vx"
+_BEHIND_A_STUB = (Path("/run/systemd/resolve/resolv.conf"),)
+"""Where the real name servers are written when resolv.conf names only a stub on loopback."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -257,7 +259,10 @@ def linux_pod_network(
     kernel: Callable[[], Kernel] = NetlinkKernel,
 ) -> NodePodNetwork:
     """For the network namespace this process runs in."""
-    servers = upstreams(resolv_conf.read_text() if resolv_conf.exists() else "", ours=[dns_address, "127.0.0.1", "::1"])
+    ours = [dns_address, plan.gateway(pod_cidr)]
+    servers: list[str] = []
+    for path in (resolv_conf, *_BEHIND_A_STUB):
+        servers = servers or upstreams(path.read_text() if path.exists() else "", ours=ours)
     return NodePodNetwork(
         kernel=kernel(),
         dns=DnsServer(domain=domain, upstreams=servers, random=random),

@@ -66,7 +66,35 @@ def test_headless_and_external_services_have_names_but_no_rules() -> None:
         "10-0-0-3.db.default.svc.cluster.local": ["10.0.0.3"],
         "out.default.svc.cluster.local": ["example.org"],
         "web.default.svc.cluster.local": ["10.96.0.5"],
+        "_http._tcp.web.default.svc.cluster.local": ["80 web.default.svc.cluster.local"],
+        "_http._tcp.db.default.svc.cluster.local": [
+            "8080 10-0-0-3.db.default.svc.cluster.local",
+            "8080 db-0.db.default.svc.cluster.local",
+        ],
     }
+
+
+def test_a_headless_service_names_the_unready_only_when_asked_to() -> None:
+    slices = [piece(endpoint("10.0.0.2", host="db-0", ready=False), service="db")]
+    name = "db.default.svc.cluster.local"
+    assert dns_records([service("db", "None")], slices) == {name: []}
+    named = dns_records([service("db", "None", publish_not_ready_addresses=True)], slices)
+    assert named[name] == named[f"db-0.{name}"] == ["10.0.0.2"]
+
+
+def test_one_name_spread_over_slices_has_all_their_addresses() -> None:
+    slices = [
+        piece(endpoint("10.0.0.2", host="db"), service="db"),
+        piece(endpoint("10.0.0.3", host="db"), service="db"),
+    ]
+    assert dns_records([service("db", "None")], slices)["db.db.default.svc.cluster.local"] == ["10.0.0.2", "10.0.0.3"]
+
+
+def test_an_internal_policy_leaves_the_node_port_alone() -> None:
+    svc = service(type="NodePort", internal_traffic_policy="Local")
+    (found,) = service_ports([svc], [piece(endpoint("10.0.0.2"), endpoint("10.0.0.9", node="n2"))], node="n1")
+    assert found.internal_local and not found.local_only
+    assert (len(found.endpoints), found.local_endpoints) == (2, [("10.0.0.2", 8080)])
 
 
 def test_variables_tell_of_services() -> None:
