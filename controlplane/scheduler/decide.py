@@ -9,13 +9,14 @@ Pods that were promised room by a preemption (nominated) and are no less importa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from controlplane.scheduler.columns import Mask
-from controlplane.scheduler.filters import Examination, Refusal, examine
+from controlplane.scheduler.filters import Examination, examine
 from controlplane.scheduler.ranking import Ranking, Rankings
 from controlplane.scheduler.shape import Shape, Shapes, pinned
 from controlplane.scheduler.snapshot import Snapshot
@@ -71,11 +72,12 @@ class Decider:
             message = f"0/{nodes} nodes are available: {volumes.blocked}."
             return Decision(message=message, plugins=frozenset(["VolumeBinding"]), shape=shape)
         ranking = self.rankings.of(shape)
-        extra = _both(self._reserved(pod, ranking, nominated), _usable(volumes, snapshot))
+        ahead = self._ahead(pod, nominated)
+        extra = _both(self._reserved(ahead, ranking), _usable(volumes, snapshot))
         chosen = self._chosen(pod, ranking, extra, volumes)
         if chosen:
             return Decision(chosen, pin=volumes.to_pin if volumes is not None else (), shape=shape)
-        return self._refusal(pod, shape, ranking, extra, volumes)
+        return self._refusal(pod, shape, ranking, ahead, volumes)
 
     def _chosen(self, pod: Pod, ranking: Ranking, extra: Mask | None, volumes: VolumeNeeds | None) -> str:
         """A node that was promised or chosen before is taken if it still will do."""
@@ -91,11 +93,10 @@ class Decider:
         row = -1 if only else ranking.best(extra)
         return snapshot.names[row] if row >= 0 else ""
 
-    def _reserved(self, pod: Pod, ranking: Ranking, nominated: Sequence[Nomination]) -> Mask | None:
-        """All rows but those where the pod fits only until the promised pods have come."""
-        snapshot = self.snapshot
-        uid, priority = pod.metadata.uid, pod.spec.priority or 0
-        ahead = [
+    def _ahead(self, pod: Pod, nominated: Sequence[Nomination]) -> list[Nomination]:
+        """The promises that bind this pod."""
+        snapshot, uid, priority = self.snapshot, pod.metadata.uid, pod.spec.priority or 0
+        return [
             n
             for n in nominated
             if n.node in snapshot.rows
@@ -103,16 +104,15 @@ class Decider:
             and (n.pod.spec.priority or 0) >= priority
             and n.pod.metadata.uid not in snapshot.pods
         ]
+
+    def _reserved(self, ahead: Sequence[Nomination], ranking: Ranking) -> Mask | None:
+        """All rows but those where the pod fits only until the promised pods have come."""
         if not ahead:
             return None
-        for n in ahead:
-            snapshot.put_pod(n.pod, n.node)
-        try:
+        snapshot = self.snapshot
+        with _arrived(ahead, snapshot):
             ranking.refresh()
             with_them = ranking.feasible().copy()
-        finally:
-            for n in ahead:
-                snapshot.remove_pod(n.pod.metadata.uid)
         mask = snapshot.alive.copy()
         for n in ahead:
             row = snapshot.rows[n.node]
@@ -121,11 +121,16 @@ class Decider:
         return mask
 
     def _refusal(
-        self, pod: Pod, shape: Shape, ranking: Ranking, extra: Mask | None, volumes: VolumeNeeds | None
+        self,
+        pod: Pod,
+        shape: Shape,
+        ranking: Ranking,
+        ahead: Sequence[Nomination],
+        volumes: VolumeNeeds | None,
     ) -> Decision:
         snapshot = self.snapshot
+        plain = volumes is None and not ahead and not pinned(pod)
         state = (snapshot.version, snapshot.now, len(snapshot.rows))
-        plain = extra is None and not pinned(pod)
         known = self._refused.get(shape) if plain else None
         if known is not None and known[0] == state:
             return known[1]
@@ -133,7 +138,9 @@ class Decider:
             shape, ranking.static, snapshot, name=pinned(pod), volumes=volumes.refusals if volumes is not None else None
         )
         if found.left.any():  # what is left is promised to others
-            found.apply(iter([Refusal("NodeResourcesFit", "node(s) were nominated for other pods", found.left.copy())]))
+            with _arrived(ahead, snapshot):
+                late = examine(shape, ranking.static, snapshot, among=found.left)
+            found.merge(late)
         message = summary(len(snapshot.rows), found.refused)
         decision = Decision(message=message, plugins=frozenset(found.plugins), shape=shape, examination=found)
         if plain:
@@ -141,6 +148,18 @@ class Decider:
             if len(self._refused) > REMEMBERED:
                 self._refused.popitem(last=False)
         return decision
+
+
+@contextmanager
+def _arrived(ahead: Sequence[Nomination], snapshot: Snapshot) -> Iterator[None]:
+    """As if the promised pods were there already."""
+    for n in ahead:
+        snapshot.put_pod(n.pod, n.node)
+    try:
+        yield
+    finally:
+        for n in ahead:
+            snapshot.remove_pod(n.pod.metadata.uid)
 
 
 def _usable(volumes: VolumeNeeds | None, snapshot: Snapshot) -> Mask | None:

@@ -208,6 +208,14 @@ class Examination:
                 objects |= hit
         self.left = self.left & ~objects
 
+    def merge(self, other: Examination) -> None:
+        """What a second look at the rows left has found."""
+        for reason, count in other.refused.items():
+            self.refused[reason] = self.refused.get(reason, 0) + count
+        self.plugins |= other.plugins
+        self.final |= other.final
+        self.left = other.left
+
 
 def examine(
     shape: Shape,
@@ -215,10 +223,11 @@ def examine(
     snapshot: Snapshot,
     *,
     name: str = "",
+    among: Mask | None = None,
     volumes: Callable[[Snapshot], Iterator[Refusal]] | None = None,
 ) -> Examination:
-    """All filters, with all their reasons. `name` is the node that the pod is pinned to."""
-    found = Examination(snapshot.alive.copy(), {}, set(), snapshot.nothing())
+    """All filters, with all their reasons, of all nodes or some. `name` is the node that the pod is pinned to."""
+    found = Examination((snapshot.alive if among is None else among).copy(), {}, set(), snapshot.nothing())
     for function in NODE_FILTERS:
         if function is ports and name:
             others = snapshot.alive.copy()

@@ -17,7 +17,7 @@ from kubeapi.client.interface import Client
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import SystemClock
 from kubeapi.meta import get_condition, replace
-from kubeapi.types import core_v1
+from kubeapi.types import core_v1, meta_v1, scheduling_v1
 from tests.support.make import make_node, make_pod
 
 
@@ -99,3 +99,42 @@ async def test_gated_and_foreign_pods_are_left_alone(client: Client) -> None:
     await client.create(fresh(make_pod("ours")))
     pods = await until(client, core_v1.Pod, lambda found: any(p.spec.node_name for p in found))
     assert [p.metadata.name for p in pods if p.spec.node_name] == ["ours"]
+
+
+async def test_a_gated_pod_says_so(client: Client) -> None:
+    await client.create(fresh(make_pod("gated", scheduling_gates=[core_v1.PodSchedulingGate(name="wait")])))
+
+    def told(found: list[core_v1.Pod]) -> bool:
+        condition = get_condition(found[0].status.conditions, "PodScheduled")
+        return condition is not None and (condition.status, condition.reason) == ("False", "SchedulingGated")
+
+    await until(client, core_v1.Pod, told)
+    await add_node(client, make_node("a"))
+    await client.patch(core_v1.Pod, "gated", {"spec": {"schedulingGates": None}}, namespace="default")
+    await until(client, core_v1.Pod, lambda found: bool(found[0].spec.node_name))
+
+
+async def test_the_important_take_the_place_of_others(client: Client) -> None:
+    await add_node(client, make_node("a", cpu="1"))
+    low = fresh(make_pod("low", requests={"cpu": "1"}))
+    await client.create(low)
+    await until(client, core_v1.Pod, lambda found: bool(found[0].spec.node_name))
+    await client.create(scheduling_v1.PriorityClass(metadata=meta_v1.ObjectMeta(name="high"), value=1000))
+    await client.create(fresh(make_pod("high", requests={"cpu": "1"}, priority_class_name="high", priority=1000)))
+
+    def condemned(found: list[core_v1.Pod]) -> bool:
+        pods = {p.metadata.name: p for p in found}
+        return (
+            "high" in pods
+            and pods["high"].status.nominated_node_name == "a"
+            and pods["low"].metadata.deletion_timestamp is not None
+        )
+
+    pods = {p.metadata.name: p for p in await until(client, core_v1.Pod, condemned)}
+    condition = get_condition(pods["low"].status.conditions, "DisruptionTarget")
+    assert condition is not None and (condition.status, condition.reason) == ("True", "PreemptionByScheduler")
+    assert pods["low"].metadata.deletion_grace_period_seconds == 30
+    await until(client, core_v1.Event, lambda found: any(e.reason == "Preempted" for e in found))
+    await client.delete(core_v1.Pod, "low", "default", grace_seconds=0)
+    (high,) = await until(client, core_v1.Pod, lambda found: len(found) == 1 and bool(found[0].spec.node_name))
+    assert high.metadata.name == "high"
