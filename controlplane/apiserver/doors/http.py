@@ -28,7 +28,7 @@ from controlplane.apiserver.doors.negotiate import (
 )
 from controlplane.apiserver.doors.request_info import RequestInfo, parse
 from controlplane.apiserver.doors.watching import watch_reply
-from controlplane.apiserver.streaming.sessions import Sessions
+from controlplane.apiserver.streaming.sessions import SERVED, Sessions
 from kubeapi.clock import Clock
 from kubeapi.errors import (
     ApiError,
@@ -128,7 +128,7 @@ class HttpDoor:
     async def _resource(
         self, request: Request, info: RequestInfo, resource: Resource, ctx: RequestContext, user: User
     ) -> Reply:
-        if info.resource == "pods" and info.subresource in ("log", "exec", "attach", "portforward"):
+        if not info.group and info.name and info.subresource in SERVED.get(info.resource, ()):
             if self._sessions is None:
                 raise NotFound(MISSING)
             return await self._sessions.http(request, info)

@@ -72,12 +72,15 @@ async def open_log(link: NodeLink, wish: LogWish, clock: Clock) -> AsyncGenerato
         except BaseException:
             first.cancel()
             raise
-        return _stream(call, first, stack.pop_all())
+        pieces = _stream(call, first, stack.pop_all())
+        await anext(pieces)
+        return pieces
     raise AssertionError("unreachable: agent_of suppresses nothing")
 
 
 async def _stream(call: Any, first: asyncio.Task[Any], stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
     try:
+        yield b""  # so that the call is ended even when nobody ever reads on
         reply = await first
         while reply is not EOF:
             yield reply.data

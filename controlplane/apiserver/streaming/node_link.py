@@ -35,11 +35,19 @@ Getter = Callable[[str, str, str], Awaitable[dict[str, Any]]]
 """(plural of the core group, namespace, name) -> the object as plain JSON values; raises NotFound."""
 
 
+class _NoNode(NotFound):
+    pass
+
+
 class NodeLink:
     def __init__(self, get: Getter, *, credentials: grpc.ChannelCredentials | None) -> None:
         self._get = get
         self._credentials = credentials
         self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def get(self, plural: str, namespace: str, name: str) -> dict[str, Any]:
+        """An object of the core group. Raises NotFound."""
+        return await self._get(plural, namespace, name)
 
     async def pod(self, namespace: str, name: str) -> dict[str, Any]:
         return await self._get("pods", namespace, name)
@@ -51,9 +59,18 @@ class NodeLink:
         if not name:
             raise BadRequest(f"pod {pod['metadata']['name']} does not have a host assigned")
         try:
+            async with self.agent_on(name) as stub:
+                yield stub
+        except _NoNode as error:
+            raise ServiceUnavailable(f"the pod's node {name} is gone") from error
+
+    @asynccontextmanager
+    async def agent_on(self, name: str) -> AsyncIterator[Any]:
+        """The same for a node by its name. NotFound, too."""
+        try:
             node = await self._get("nodes", "", name)
         except NotFound as error:
-            raise ServiceUnavailable(f"the pod's node {name} is gone") from error
+            raise _NoNode(error.message) from error
         stub = node_pb2_grpc.NodeAgentStub(self._channel(address_of(node)))
         try:
             yield stub

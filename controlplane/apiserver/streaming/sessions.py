@@ -1,4 +1,4 @@
-"""pods/log, exec, attach, portforward over HTTP: what the query asks, and which way the client upgrades.
+"""pods/log, exec, attach, portforward and proxy over HTTP: what the query asks, and which way the client upgrades.
 
     Upgrade: SPDY/3.1     kubectl up to 1.29 (exec), 1.30 (port-forward); X-Stream-Protocol-Version offers versions
     Upgrade: websocket    newer kubectl, the Python client; Sec-WebSocket-Protocol offers versions
@@ -24,6 +24,7 @@ from controlplane.apiserver.streaming.exec import Wish, prepare
 from controlplane.apiserver.streaming.forward import check_forwardable
 from controlplane.apiserver.streaming.logs import LogWish, open_log
 from controlplane.apiserver.streaming.node_link import NodeLink
+from controlplane.apiserver.streaming.proxy import Proxy
 from controlplane.apiserver.streaming.spdy import PROTOCOL as SPDY
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, BadRequest
@@ -31,15 +32,26 @@ from kubeapi.errors import ApiError, BadRequest
 VERSIONS = "x-stream-protocol-version"
 
 
+SERVED = {
+    "pods": ("log", "exec", "attach", "portforward", "proxy"),
+    "services": ("proxy",),
+    "nodes": ("proxy",),
+}
+"""By resource of the core group: the subresources that are served here."""
+
+
 class Sessions:
     def __init__(self, link: NodeLink, clock: Clock) -> None:
         self.link = link
         self.clock = clock
+        self._proxy = Proxy(link)
 
     async def http(self, request: Request, info: RequestInfo) -> Reply:
         if info.subresource == "log":
             body = await open_log(self.link, log_wish(info), self.clock)
             return Reply(200, [("Content-Type", "text/plain; charset=utf-8")], _told(body))
+        if info.subresource == "proxy":
+            return await self._proxy.http(request, info)
         if info.subresource in ("exec", "attach"):
             return await self._exec(request, info)
         return await self._forward(request, info)
