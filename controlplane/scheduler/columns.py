@@ -23,7 +23,9 @@ class LabelColumn:
     present: int
     """Rows that have the label."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, nodes: Callable[[], int]) -> None:
+        """`nodes` says how many rows are in use."""
+        self._nodes = nodes
         self.ids: NDArray[np.int32] = np.zeros(size, dtype=np.int32)
         self.values = [None]
         self.shared = 0
@@ -81,9 +83,10 @@ class LabelColumn:
         return table[self.ids]
 
     def sums(self, counts: NDArray[Any]) -> NDArray[Any]:
-        """Per row, the sum over all rows that share its value; 0 where the label is absent."""
+        """Per row, the sum over all rows that share its value; 0 where the label is absent. `counts` of rows that are not in
+        use must be 0. Never change the result: it may be `counts` itself."""
         if not self.shared:
-            return np.where(self.ids > 0, counts, 0)
+            return counts if self.present == self._nodes() else np.where(self.ids > 0, counts, 0)
         totals = np.bincount(self.ids, weights=counts, minlength=len(self.values))
         totals[0] = 0
         return totals.astype(np.int64)[self.ids]

@@ -161,7 +161,7 @@ def forbidders(shape: Shape, snapshot: Snapshot) -> list[tuple[Term, str, int]]:
 def forbidden(rules: list[tuple[Term, str, int]], snapshot: Snapshot) -> Mask:
     mask = snapshot.nothing()
     for rule in rules:
-        mask |= snapshot.label(rule[1]).sums(snapshot.forbidding.counts(rule, snapshot.size)) > 0
+        mask |= snapshot.label(rule[1]).sums(snapshot.forbidding.counts(rule)) > 0
     return mask
 
 

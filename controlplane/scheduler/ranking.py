@@ -17,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlplane.scheduler import scores
+from controlplane.scheduler.buckets import Buckets
 from controlplane.scheduler.columns import Amounts, Mask
-from controlplane.scheduler.filters import forbidden, forbidders, not_apart, not_near, ports_taken, skewed
+from controlplane.scheduler.domains import HardDomains
+from controlplane.scheduler.filters import forbidden, forbidders, not_apart, not_near, ports_taken
+from controlplane.scheduler.scores import RANKS
 from controlplane.scheduler.shape import Shape
 from controlplane.scheduler.snapshot import Snapshot
 from controlplane.scheduler.static import Static, static_of
@@ -27,7 +30,6 @@ MOST = 128
 """Rankings kept; the longest unused goes first."""
 ROW_BY_ROW = 24
 """Changed rows up to which they are repaired one by one."""
-RANKS = 1 << 20
 
 
 class Ranking:
@@ -46,6 +48,12 @@ class Ranking:
         self._drawers = -1
         self._rows: NDArray[np.intp] | None = None
         self._key: Amounts | None = None
+        self._buckets: Buckets | None = None
+        self._hard: list[HardDomains] | None = None
+        self._generation = -1
+        self._calls = 0
+        self._too_many = -1
+        """The version at which there were too many buckets."""
 
     # -------------------------------------------------------------- keeping up
 
@@ -60,7 +68,14 @@ class Ranking:
             else:
                 for row in changed:
                     self._repair(row)
+                if self._buckets is not None:
+                    self._buckets.update(changed)
+            for domains in self._hard or ():
+                domains.update(changed)
         self._seen = snapshot.now
+        if self._generation != snapshot.tallies.generation:
+            self._generation = snapshot.tallies.generation
+            self._buckets = self._hard = None
         if self._rules != snapshot.forbidding.version:
             self._forbidders = forbidders(self.shape, snapshot)
             self._rules = snapshot.forbidding.version
@@ -72,6 +87,8 @@ class Ranking:
         self.static = static_of(self.shape, self._snapshot)
         self._weights = scores.preferred(self.shape, self._snapshot)
         self._resources()
+        self._hard = None
+        self._calls = 0
         self._version = self._snapshot.version
 
     def _resources(self) -> None:
@@ -87,7 +104,7 @@ class Ranking:
             local += self.static.images
         self.fits = fits
         self.local = local * RANKS + snapshot.rank
-        self._rows = self._key = None
+        self._rows = self._key = self._buckets = None
 
     def _repair(self, row: int) -> None:
         snapshot, request = self._snapshot, self.shape.request
@@ -112,10 +129,9 @@ class Ranking:
         return bool(self.shape.hard or self.shape.near or self.shape.apart or self._forbidders)
 
     @property
-    def alone(self) -> bool:
-        """Whether each node's score is its own affair."""
-        shape = self.shape
-        compares = shape.soft or shape.wishes or self._drawn or self.static.soft_taints is not None
+    def plain(self) -> bool:
+        """Whether each node's score is its own affair, but for soft spreading."""
+        compares = self.shape.wishes or self._drawn or self.static.soft_taints is not None
         return not (compares or self._weights is not None or self.sociable)
 
     def feasible(self, extra: Mask | None = None) -> Mask:
@@ -126,8 +142,11 @@ class Ranking:
     def refused_by_pods(self) -> Mask:
         shape, snapshot = self.shape, self._snapshot
         mask = forbidden(self._forbidders, snapshot)
-        for spread, eligible in zip(shape.hard, self.static.hard, strict=True):
-            mask |= ~snapshot.label(spread.key).has() | skewed(spread, eligible, snapshot)
+        if self._hard is None and shape.hard:
+            pairs = zip(shape.hard, self.static.hard, strict=True)
+            self._hard = [HardDomains(spread, eligible, snapshot) for spread, eligible in pairs]
+        for domains in self._hard or ():
+            mask |= domains.refused()
         if shape.near:
             mask |= not_near(shape, snapshot)
         if shape.apart:
@@ -137,11 +156,12 @@ class Ranking:
     def best(self, extra: Mask | None = None) -> int:
         """The row to take, or -1."""
         self.refresh()
-        if extra is None and self.alone:
-            if self._key is None:
-                self._key = np.where(self.fits, self.local, -1)
-            row = int(self._key.argmax())
-            return row if self._key.item(row) >= 0 else -1
+        if extra is None and self.plain:
+            if not self.shape.soft:
+                return self._best_alone()
+            row = self._best_of_buckets()
+            if row is not None:
+                return row
         if extra is None and not self.sociable:
             if self._rows is None:
                 self._rows = np.flatnonzero(self.fits)
@@ -151,6 +171,24 @@ class Ranking:
         if not len(rows):
             return -1
         return int(rows[int(self._scores(rows).argmax())])
+
+    def _best_alone(self) -> int:
+        if self._key is None:
+            self._key = np.where(self.fits, self.local, -1)
+        row = int(self._key.argmax())
+        return row if self._key.item(row) >= 0 else -1
+
+    def _best_of_buckets(self) -> int | None:
+        """None: the arrays are quicker. Buckets are made for the second pod of a kind, not for the first."""
+        self._calls += 1
+        if self._buckets is None:
+            if self._calls < 2 or self._too_many == self._version:
+                return None
+            self._buckets = Buckets(self.shape, self.static, self._snapshot, self.fits, self.local)
+        if self._buckets.many:
+            self._buckets, self._too_many = None, self._version
+            return None
+        return self._buckets.best()
 
     def _scores(self, rows: NDArray[Any]) -> Amounts:
         total: Amounts = self.local[rows]

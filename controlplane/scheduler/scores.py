@@ -19,6 +19,8 @@ from controlplane.scheduler.snapshot import Snapshot
 from controlplane.scheduler.static import Static
 from controlplane.scheduler.terms import Term
 
+RANKS = 1 << 20
+"""A row's own score is kept times RANKS, plus its rank."""
 TAINTS, NODES, SPREAD, PODS = 3, 2, 2, 2
 """Weights of the comparing scores; resources, balance and images count once."""
 
@@ -157,7 +159,7 @@ def other_pods(shape: Shape, drawn: Drawn, snapshot: Snapshot, rows: NDArray[Any
         raw += weight * snapshot.label(key).sums(snapshot.tallies.counts(term))[rows]
     for rule in drawn:
         _, key, weight = rule
-        raw += weight * snapshot.label(key).sums(snapshot.drawing.counts(rule, snapshot.size))[rows]
+        raw += weight * snapshot.label(key).sums(snapshot.drawing.counts(rule))[rows]
     least = int(raw.min())
     most = int(raw.max())
     return 100 * (raw - least) // (most - least) if most > least else None

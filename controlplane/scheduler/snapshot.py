@@ -84,8 +84,8 @@ class Snapshot:
         self.by_row = {}
         self.around = Surroundings()
         self.tallies = Tallies(self._size, self.around.namespaces)
-        self.forbidding = Holders()
-        self.drawing = Holders()
+        self.forbidding = Holders(self._size)
+        self.drawing = Holders(self._size)
         self.version = 0
         self.changes: list[int] = []
         self.changes_before = 0
@@ -153,7 +153,7 @@ class Snapshot:
     def label(self, key: str) -> LabelColumn:
         column = self.labels.get(key)
         if column is None:
-            column = self.labels[key] = LabelColumn(self._size)
+            column = self.labels[key] = LabelColumn(self._size, self.rows.__len__)
         return column
 
     def _set_taints(self, row: int, taints: list[Taint]) -> None:
@@ -292,6 +292,8 @@ class Snapshot:
         for column in self.labels.values():
             column.longer(old)
         self.tallies.grow(self._size)
+        self.forbidding.grow(self._size)
+        self.drawing.grow(self._size)
         self._free = list(range(self._size - 1, old - 1, -1))
 
 

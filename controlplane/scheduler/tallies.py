@@ -89,35 +89,39 @@ class Tallies:
 class Holders:
     """Pods that hold a rule about others: per rule and topology key, how many of them are on each row."""
 
-    _rows: dict[Any, dict[int, int]]
+    _rows: dict[Any, Counts]
+    _totals: dict[Any, int]
+    """The sum of each; a rule that nobody holds is not there."""
     version: int
     """Rises when a rule comes that was not there, or goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._rows = {}
+        self._totals = {}
         self.version = 0
 
     def add(self, rule: tuple[Term, str, int], row: int, sign: int) -> None:
-        rows = self._rows.get(rule)
-        if rows is None:
-            rows = self._rows[rule] = {}
+        total = self._totals.get(rule, 0) + sign
+        if rule not in self._rows:
+            self._rows[rule] = np.zeros(self._size, dtype=np.int64)
             self.version += 1
-        number = rows.get(row, 0) + sign
-        if number:
-            rows[row] = number
-        else:
-            del rows[row]
-            if not rows:
-                del self._rows[rule]
-                self.version += 1
+        self._rows[rule][row] += sign
+        self._totals[rule] = total
+        if not total:
+            del self._rows[rule], self._totals[rule]
+            self.version += 1
 
     def rules(self) -> list[tuple[Term, str, int]]:
         """(who is meant, topology key, weight)."""
         return list(self._rows)
 
-    def counts(self, rule: tuple[Term, str, int], size: int) -> Counts:
-        found = np.zeros(size, dtype=np.int64)
-        rows = self._rows.get(rule)
-        if rows:
-            found[np.fromiter(rows, dtype=np.int64, count=len(rows))] = np.fromiter(rows.values(), np.int64, len(rows))
-        return found
+    def counts(self, rule: tuple[Term, str, int]) -> Counts:
+        """Per row its holders. Live: never change it."""
+        found = self._rows.get(rule)
+        return found if found is not None else np.zeros(self._size, dtype=np.int64)
+
+    def grow(self, size: int) -> None:
+        more = size - self._size
+        self._size = size
+        self._rows = {r: np.concatenate([c, np.zeros(more, dtype=np.int64)]) for r, c in self._rows.items()}
