@@ -1,6 +1,7 @@
 """Starts one container: image, environment, mounts, runtime, postStart. Every refusal is a Blocked with its reason."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from node_agent.pod_plan import Blocked, Start
 from node_agent.references import MissingReference
 from node_agent.runtimes.errors import CreateFailed, ImageNotFound, RuntimeUnavailable
 from node_agent.runtimes.interface import Container, Mount
-from node_agent.volumes import mounts_of
+from node_agent.volumes import Place, mounts_of
 
 CONFIG_RETRY = 5.0
 PULL_FIRST, PULL_MOST = 10.0, 300.0
@@ -33,7 +34,7 @@ class ContainerStarter:
         self._pull_failures = {}
 
     async def start(
-        self, pod: Pod, start: Start, sandbox: Container, *, pod_ip: str, volumes: dict[str, Path]
+        self, pod: Pod, start: Start, sandbox: Container, *, pod_ip: str, volumes: Mapping[str, Place]
     ) -> Blocked | None:
         """None: it runs."""
         parts, wish = self._parts, start.wish

@@ -9,7 +9,7 @@ phase for ever. What a sync was doing then (a long image pull, say) is cancelled
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -29,6 +29,7 @@ from node_agent.probing import ProbeSet
 from node_agent.references import MissingReference
 from node_agent.runtimes.errors import RuntimeFault
 from node_agent.runtimes.interface import Container, SandboxSpec
+from node_agent.volumes import Place
 
 DEFAULT_GRACE = 30.0
 LEAST_GRACE = 1.0
@@ -71,7 +72,7 @@ class PodWorker:
         self._start_time: datetime | None = pod.status.start_time
         self._pod_ip = ""
         self._attached_to = ""
-        self._volumes: dict[str, Path] | None = None
+        self._volumes: Mapping[str, Place] | None = None
         self._refreshed = 0.0
         self._failures = 0
         self._last_words: dict[str, str] = {}
@@ -185,8 +186,12 @@ class PodWorker:
             return 0.0
         await self._write(observed)
         if self._volumes is None or parts.clock.monotonic() - self._refreshed >= REFRESH:
-            self._volumes = await parts.volumes.prepare(self._pod, pod_ip=self._pod_ip)
-            self._refreshed = parts.clock.monotonic()
+            self._volumes = await self._prepare_volumes(self._volumes)
+            if full := await parts.volumes.overfull(self._pod):
+                self._warn("Evicted", full)
+                self._outcome = Plan(finished="Failed", reason="Evicted", message=full)
+                self._ending.set()
+                return 0.0
         for stop in plan.stop:
             self._say("Killing", stop.message)
             await self._stop_one(stop.container, self._grace_of_restart(stop.container, observed), observed)
@@ -213,6 +218,17 @@ class PodWorker:
         if plan.look_again is not None:
             waits.append(max(0.0, (plan.look_again - now).total_seconds()))
         return min(waits, default=None)
+
+    async def _prepare_volumes(self, before: Mapping[str, Place] | None) -> Mapping[str, Place]:
+        """A pod that has its volumes keeps them, though what they show can no longer be read."""
+        self._refreshed = self._parts.clock.monotonic()
+        try:
+            return await self._parts.volumes.prepare(self._pod, pod_ip=self._pod_ip)
+        except MissingReference as error:
+            if before is None:
+                raise
+            self._warn("FailedMount", str(error))
+            return before
 
     async def _make_sandbox(self, attempt: int) -> None:
         pod = self._pod
@@ -328,7 +344,10 @@ class PodWorker:
         self._parts.statuses.put(self._pod, build_status(self._pod, observed, about))
 
     def _refreshes(self) -> bool:
-        return any(v.config_map or v.secret or v.projected or v.downward_api for v in self._pod.spec.volumes)
+        return any(
+            v.config_map or v.secret or v.projected or v.downward_api or (v.empty_dir and v.empty_dir.size_limit)
+            for v in self._pod.spec.volumes
+        )
 
     # terminating
 

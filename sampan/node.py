@@ -124,7 +124,9 @@ def build(
 
     def make_parts(network: PodNetwork, services: Informer[Service]) -> Parts:
         root = None if hollow else config.data
-        volumes = Volumes(root=root, references=references, client=client, allocatable=offered, host_ip=config.ip)
+        volumes = Volumes(
+            root=root, references=references, client=client, allocatable=offered, host_ip=config.ip, clock=clock
+        )
         return Parts(
             client=client,
             runtime=runtime,

@@ -9,7 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from kubeapi.client.interface import BatchResult, Listing, WatchEvent, Write
-from kubeapi.errors import AlreadyExists, ApiError, Conflict, NotFound
+from kubeapi.errors import AlreadyExists, ApiError, Conflict, NotFound, ServiceUnavailable
+from kubeapi.types.authentication_v1 import TokenRequest, TokenRequestStatus
 
 
 class MemoryClient:
@@ -20,6 +21,9 @@ class MemoryClient:
     def __init__(self) -> None:
         self.objects = {}
         self.log = []
+        self.tokens: list[TokenRequest] = []
+        """All that were asked for."""
+        self.refuse_tokens = False
         self._changed = asyncio.Condition()
 
     async def get(self, type_: Any, name: str, namespace: str = "") -> Any:
@@ -46,10 +50,19 @@ class MemoryClient:
                 yield batch
 
     async def create(self, obj: Any, *, subresource: str = "", name: str = "", namespace: str = "") -> Any:
+        if subresource == "token":
+            return self._token(obj)
         key = (type(obj), obj.metadata.namespace, obj.metadata.name)
         if key in self.objects:
             raise AlreadyExists(f"{key} exists")
         return await self._store("ADDED", obj)
+
+    def _token(self, asked: TokenRequest) -> TokenRequest:
+        """Each its own; it does not say when it ends, so it ends when it was asked to."""
+        if self.refuse_tokens:
+            raise ServiceUnavailable("no tokens today")
+        self.tokens.append(asked)
+        return replace(asked, status=TokenRequestStatus(token=f"token-{len(self.tokens)}"))
 
     async def update(self, obj: Any, *, subresource: str = "") -> Any:
         old = await self.get(type(obj), obj.metadata.name, obj.metadata.namespace)

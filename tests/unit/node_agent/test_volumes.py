@@ -7,7 +7,8 @@ import pytest
 from kubeapi.types.core_v1 import HostAlias, VolumeMount
 from node_agent.pod_files import hosts, resolv_conf
 from node_agent.references import MissingReference
-from node_agent.volumes import File, mounts_of, write_tree
+from node_agent.volume_files import File, write_tree
+from node_agent.volumes import Place, mounts_of
 from tests.unit.node_agent.pods import pod, wish
 
 
@@ -40,7 +41,7 @@ def test_a_path_out_of_the_volume_is_refused(tmp_path: Path) -> None:
 def test_a_sub_path_stays_inside(tmp_path: Path, path: str) -> None:
     thing = wish(volume_mounts=[VolumeMount(name="v", mount_path="/x", sub_path=path)])
     with pytest.raises(MissingReference):
-        mounts_of(thing, {"v": tmp_path}, {}, on_disk=True)
+        mounts_of(thing, {"v": Place(tmp_path)}, {}, on_disk=True)
 
 
 def test_a_sub_path_through_a_symlink_stays_inside(tmp_path: Path) -> None:
@@ -48,12 +49,12 @@ def test_a_sub_path_through_a_symlink_stays_inside(tmp_path: Path) -> None:
     (tmp_path / "v" / "out").symlink_to("/etc")
     thing = wish(volume_mounts=[VolumeMount(name="v", mount_path="/x", sub_path="out")])
     with pytest.raises(MissingReference):
-        mounts_of(thing, {"v": tmp_path / "v"}, {}, on_disk=True)
+        mounts_of(thing, {"v": Place(tmp_path / "v")}, {}, on_disk=True)
 
 
 def test_a_sub_path_expression_uses_the_environment(tmp_path: Path) -> None:
     thing = wish(volume_mounts=[VolumeMount(name="v", mount_path="/x", sub_path_expr="$(NAME)", read_only=True)])
-    (mount,) = mounts_of(thing, {"v": tmp_path}, {"NAME": "web"}, on_disk=True)
+    (mount,) = mounts_of(thing, {"v": Place(tmp_path)}, {"NAME": "web"}, on_disk=True)
     assert (mount.source, mount.read_only) == (str(tmp_path / "web"), True)
 
 
