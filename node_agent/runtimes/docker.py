@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,8 @@ from node_agent.runtimes.errors import (
 )
 from node_agent.runtimes.hangup import hang_up
 from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, SandboxSpec
+from node_agent.runtimes.log_files import follow as log_files
+from node_agent.runtimes.log_files import followable
 
 T = TypeVar("T")
 API_VERSION = "1.41"
@@ -153,6 +156,20 @@ class DockerRuntime:
         timestamps: bool = False,
     ) -> AsyncIterator[bytes]:
         raw = await self._call(lambda: self._api.inspect_container(container_id))
+        if follow and (path := followable(raw)) is not None:
+
+            async def running() -> bool:
+                try:
+                    found = await self._call(lambda: self._api.inspect_container(container_id))
+                except ContainerNotFound:
+                    return False
+                return bool(found["State"].get("Running"))
+
+            files = log_files(path, tail=tail, since=since, timestamps=timestamps, running=running)
+            async with aclosing(files) as pieces:
+                async for data in pieces:
+                    yield data
+            return
         query = {
             "stdout": "1",
             "stderr": "1",

@@ -85,7 +85,9 @@ class DockerCluster:
         await self.client.create(Pod(metadata=ObjectMeta(name=name, namespace="default"), spec=made))
         if not wait:
             return await self.client.get(Pod, name, "default")
-        return await self.until(name, lambda p: any(c.type == "Ready" and c.status == "True" for c in p.status.conditions))
+        return await self.until(
+            name, lambda p: any(c.type == "Ready" and c.status == "True" for c in p.status.conditions)
+        )
 
     async def until(self, name: str, holds: Callable[[Pod], Any], *, within: float = 20.0) -> Pod:
         async with asyncio.timeout(within):

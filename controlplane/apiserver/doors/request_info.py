@@ -65,7 +65,9 @@ class RequestInfo:
     def attributes(self) -> Attributes:
         if not self.resource:
             return Attributes(verb=self.verb, path=self.path)
-        return Attributes(self.verb, self.group, self.resource, self.subresource, self.namespace, self.name)
+        # A WebSocket begins with GET: but who may read pods may not run commands in them.
+        verb = "create" if self.subresource in ("exec", "attach", "portforward") else self.verb
+        return Attributes(verb, self.group, self.resource, self.subresource, self.namespace, self.name)
 
 
 def parse(method: str, target: str) -> RequestInfo:

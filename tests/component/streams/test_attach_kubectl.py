@@ -22,7 +22,9 @@ async def gone(cluster: DockerCluster, name: str, kubectl: Path) -> None:
 async def test_output_from_now_on_until_the_container_ends(cluster: DockerCluster, kubectl: Path) -> None:
     name = "speaker"
     await gone(cluster, name, kubectl)
-    await cluster.run(name, shell("until [ -e /go ]; do sleep 0.05; done; echo last words; exit 4"), restart_policy="Never")
+    await cluster.run(
+        name, shell("until [ -e /go ]; do sleep 0.05; done; echo last words; exit 4"), restart_policy="Never"
+    )
     process = await cluster.start(kubectl, "attach", name)
     await asyncio.sleep(0.5)  # nothing tells from outside when it is attached
     await cluster.kubectl(kubectl, "exec", name, "--", "touch", "/go")

@@ -24,7 +24,9 @@ async def web(cluster: DockerCluster) -> None:
     await cluster.run("web", box())
     await cluster.run("pair", box("one"), box("two"))
     await cluster.run("crashing", shell("exit 1"), wait=False)
-    await cluster.until("crashing", lambda p: p.status.container_statuses and p.status.container_statuses[0].state.waiting)
+    await cluster.until(
+        "crashing", lambda p: p.status.container_statuses and p.status.container_statuses[0].state.waiting
+    )
 
 
 @contextmanager
@@ -64,7 +66,9 @@ async def test_large_data_comes_back_as_it_went(cluster: DockerCluster, kubectl:
 async def test_a_terminal_has_the_size_of_the_users(cluster: DockerCluster, kubectl: Path) -> None:
     script = 'until [ "$(stty size)" = "41 101" ]; do sleep 0.05; done; echo sized; tty'
     with terminal(rows=41, columns=101) as (mine, theirs):
-        process = await cluster.start(kubectl, "exec", "-it", "web", "--", "sh", "-c", script, stdin=theirs, stdout=theirs)
+        process = await cluster.start(
+            kubectl, "exec", "-it", "web", "--", "sh", "-c", script, stdin=theirs, stdout=theirs
+        )
         assert await process.wait() == 0
         text = os.read(mine, 65536).decode()
     assert "sized\r\n/dev/pts/0\r\n" in text
@@ -73,7 +77,9 @@ async def test_a_terminal_has_the_size_of_the_users(cluster: DockerCluster, kube
 async def test_a_terminals_new_size_reaches_the_command(cluster: DockerCluster, kubectl: Path) -> None:
     script = 'echo there; until [ "$(stty size)" = "7 77" ]; do sleep 0.05; done'
     with terminal(rows=41, columns=101) as (mine, theirs):
-        process = await cluster.start(kubectl, "exec", "-it", "web", "--", "sh", "-c", script, stdin=theirs, stdout=theirs)
+        process = await cluster.start(
+            kubectl, "exec", "-it", "web", "--", "sh", "-c", script, stdin=theirs, stdout=theirs
+        )
         assert b"there" in await asyncio.to_thread(os.read, mine, 65536)
         resize(mine, rows=7, columns=77)
         process.send_signal(signal.SIGWINCH)
@@ -87,9 +93,12 @@ async def test_a_client_that_vanishes_takes_its_command_along(
     """Also when the command reads nothing, and the way to it is full: then nobody reads from the client either."""
     script = "trap 'touch /tmp/hung-up; exit' HUP; echo begun; while :; do sleep 0.05; done"
     await cluster.kubectl(kubectl, "exec", "web", "--", "rm", "-f", "/tmp/hung-up")
-    with Path("/dev/zero" if flood else "/dev/null").open("rb") as source:
-        words = ["exec", *(["-i"] if flood else []), "web", "--", "sh", "-c", script]
+    words = ["exec", *(["-i"] if flood else []), "web", "--", "sh", "-c", script]
+    source = os.open("/dev/zero" if flood else "/dev/null", os.O_RDONLY)
+    try:
         process = await cluster.start(kubectl, *words, stdin=source)
+    finally:
+        os.close(source)
     assert process.stdout is not None
     assert await process.stdout.readline() == b"begun\n"
     if flood:
@@ -101,10 +110,13 @@ async def test_a_client_that_vanishes_takes_its_command_along(
 
 
 async def nothing_more_is_read_by(pid: int) -> None:
-    before, now = "", Path(f"/proc/{pid}/io").read_text().splitlines()[0]
+    def read() -> str:
+        return Path(f"/proc/{pid}/io").read_text().splitlines()[0]
+
+    before, now = "", read()
     while before != now:
         await asyncio.sleep(0.3)
-        before, now = now, Path(f"/proc/{pid}/io").read_text().splitlines()[0]
+        before, now = now, read()
 
 
 async def test_a_missing_command_is_told(cluster: DockerCluster, kubectl: Path) -> None:
