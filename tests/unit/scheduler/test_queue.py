@@ -4,7 +4,10 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from controlplane.scheduler.hints import Change, What, Why
 from controlplane.scheduler.queue import SchedulingQueue
 from kubeapi.clock import LoopClock
 from tests.support.make import make_pod
@@ -79,3 +82,68 @@ async def test_what_is_removed_does_not_come() -> None:
     q.put(make_pod("p"))
     q.remove("uid-gone")
     assert (await q.pop()).metadata.name == "p"
+
+
+async def test_only_those_wake_whom_the_change_could_help() -> None:
+    q = queue()
+    for name, plugin in (("cpu", "NodeResourcesFit"), ("label", "NodeAffinity")):
+        q.put(make_pod(name))
+        q.wait((await q.pop()).metadata.uid, Why(frozenset([plugin])))
+    q.wake(Change(What.NODE_LABELS))
+    assert (await q.pop()).metadata.name == "label"
+    assert q.pop_now() is None
+    assert q.counts() == {"active": 0, "backoff": 0, "unschedulable": 1, "out": 1}
+
+
+OPS = st.sampled_from(["put", "pop", "fail", "wait", "retry", "bind", "wake", "wake-some", "change", "time"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(OPS, st.integers(0, 4)), max_size=60))
+async def test_no_pod_is_lost_and_none_is_tried_twice_at_once(ops: list[tuple[str, int]]) -> None:
+    q = queue()
+    wanted: set[str] = set()
+    out: list[str] = []
+    reasons = [Why(), Why(frozenset(["NodeResourcesFit"])), Why(frozenset(["NodeAffinity"]))]
+    for op, number in ops:
+        uid = f"uid-p{number}"
+        if op == "put":
+            q.put(make_pod(f"p{number}", priority=number))
+            wanted.add(uid)
+        elif op == "change":
+            if uid in wanted:
+                q.put(make_pod(f"p{number}", priority=number, node_selector={"a": str(len(out))}))
+        elif op == "bind":
+            q.remove(uid)
+            wanted.discard(uid)
+            out = [o for o in out if o != uid]
+        elif op == "pop":
+            pod = q.pop_now()
+            if pod is not None:
+                assert pod.metadata.uid in wanted and pod.metadata.uid not in out
+                out.append(pod.metadata.uid)
+        elif op == "time":
+            await asyncio.sleep(number * 3)
+        elif op == "wake":
+            q.wake()
+        elif op == "wake-some":
+            q.wake(Change(What.NODE_LABELS))
+        elif out:
+            done = out.pop()
+            if op == "retry":
+                q.retry(done)
+            elif op == "wait":
+                q.wait(done, reasons[number % 3])
+            else:
+                q.fail(done, reasons[number % 3])
+    for uid in out:
+        q.fail(uid)
+    came = set()
+    async with asyncio.timeout(311):
+        while came != wanted:
+            pod = await q.pop()
+            came.add(pod.metadata.uid)
+    assert len(q) == len(wanted)
+    for uid in wanted:
+        q.remove(uid)
+    assert len(q) == 0
