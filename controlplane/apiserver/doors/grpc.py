@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -331,7 +331,7 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
             async def emit(channel: int, data: bytes) -> None:
                 await call.write(pb.ExecOutput(stdout=data) if channel == STDOUT else pb.ExecOutput(stderr=data))
 
-            async def inputs() -> AsyncIterator[Any]:
+            async def inputs() -> AsyncGenerator[Any, None]:
                 async for message in requests:
                     which = message.WhichOneof("input")
                     if which == "stdin":
@@ -369,6 +369,7 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
             getattr(request, "subresource", ""),
             request.namespace,
             getattr(request, "name", ""),
+            field_selector=getattr(request, "field_selector", ""),
         )
         self._calls.allow(user, ask)
         return resource
