@@ -199,7 +199,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 def token_key() -> tuple[bytes, bytes]:
     """(private, public), PEM: what signs the tokens of service accounts, and what checks them."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return _key_pem(key), public
 

@@ -11,6 +11,7 @@ from random import SystemRandom
 import uvloop
 
 from controlplane.apiserver.auth.authn import StaticTokens
+from controlplane.apiserver.auth.tokens import TokenKeys
 from controlplane.apiserver.server import Tls, api_server
 from controlplane.storage.open import open_store
 from kubeapi.clock import SystemClock
@@ -28,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pki", type=Path, required=True, help="directory with ca.crt, apiserver.crt, apiserver.key")
     parser.add_argument("--service-cidr", default="10.96.0.0/16")
     parser.add_argument("--token-file", type=Path, help='lines of token,user,uid,"group,group"')
+    parser.add_argument(
+        "--token-key", type=Path, help="signs service account tokens; default: sa.key in --pki, if there"
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvloop.run(_serve(args))
@@ -46,6 +50,8 @@ async def _serve(args: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tls = Tls(args.pki / "apiserver.crt", args.pki / "apiserver.key", args.pki / "ca.crt")
+    signing = args.token_key or args.pki / "sa.key"
+    token_key = await asyncio.to_thread(signing.read_bytes) if args.token_key or signing.exists() else None
     text = await asyncio.to_thread(args.token_file.read_text) if args.token_file else ""
     store = await asyncio.to_thread(open_store, store_url(args.store))
     try:
@@ -59,6 +65,7 @@ async def _serve(args: argparse.Namespace) -> None:
             grpc_port=args.grpc_port,
             advertise=args.advertise,
             service_cidr=args.service_cidr,
+            token_keys=TokenKeys(token_key),
             tokens=[StaticTokens.parse(text.splitlines())],
         ) as server:
             logging.getLogger("sampan").info("serving HTTPS on %s, gRPC on %s", server.port, server.grpc_port)

@@ -22,6 +22,10 @@ from typing import Any, Literal
 import msgspec
 
 from controlplane.apiserver import subresources
+from controlplane.apiserver.auth.authn import Authenticator
+from controlplane.apiserver.auth.authz import Authorizer
+from controlplane.apiserver.auth.reviews import Reviewer
+from controlplane.apiserver.auth.tokens import ServiceAccountTokens
 from controlplane.apiserver.cache import Step, WatchCache
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import ApiEvent, Deleted, Item, ListResult
@@ -65,12 +69,27 @@ LONGEST_PREFIX = 58
 
 
 class Api:
-    def __init__(self, *, store: Store, cache: WatchCache, registry: Registry, clock: Clock, rng: Random) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cache: WatchCache,
+        registry: Registry,
+        clock: Clock,
+        rng: Random,
+        authorizer: Authorizer | None = None,
+        authenticator: Authenticator | None = None,
+        tokens: ServiceAccountTokens | None = None,
+    ) -> None:
         self._store = store
         self.cache = cache
         self.registry = registry
         self._clock = clock
         self._rng = rng
+        self.authorizer = authorizer or Authorizer()
+        self.authenticator = authenticator or Authenticator()
+        self.tokens = tokens
+        self._reviewer = Reviewer(self.authorizer, self.authenticator)
 
     def now(self) -> datetime:
         """To the second, as metav1.Time."""
@@ -233,7 +252,7 @@ class Api:
             ),
         )
         if strategy.create_only:
-            return Item("", strategy.prepare_create(strategy.default(obj)), 0)
+            return Item("", self._reviewer.answer(ctx.who, obj, namespace), 0)
         if resource.namespaced:
             await self._check_namespace(namespace, resource)
         for _ in range(8 if generated else 1):
@@ -242,9 +261,10 @@ class Api:
                 obj = replace(obj, metadata=replace(obj.metadata, name=made))
             ready = strategy.prepare_create(strategy.default(obj))
             key = key_of(resource, namespace, ready.metadata.name)
-            if self.cache.get(key) is not None and not generated:
+            if not generated and await self._is_there(key):
                 raise already_exists(resource, ready.metadata.name)
             self._validate(resource, ready, None)
+            self.authorizer.admit(ctx.who, resource.plural, resource.group, ready, None)
             ctx.warnings.extend(strategy.warnings(ready))
             ready = await self._guard(strategy.reserve(ready, None, dry_run=ctx.dry_run))
             if ctx.dry_run:
@@ -260,6 +280,13 @@ class Api:
                 await strategy.settle(None, ready)
                 raise
         raise already_exists(resource, metadata.generate_name)
+
+    async def _is_there(self, key: str) -> bool:
+        """A deletion that was acknowledged counts, even if the cache has not seen it yet."""
+        if self.cache.get(key) is None:
+            return False
+        await self._guard(self.cache.fresh())
+        return self.cache.get(key) is not None
 
     async def _check_namespace(self, namespace: str, resource: Resource) -> None:
         key = f"/registry/core/namespaces/{namespace}"
@@ -382,6 +409,7 @@ class Api:
                 return held
             if not subresource and not whole:
                 self._validate(resource, new, old)
+                self.authorizer.admit(ctx.who, resource.plural, resource.group, new, old)
                 ctx.warnings.extend(strategy.warnings(new))
             if not subresource and not whole:
                 new = await self._guard(strategy.reserve(new, old, dry_run=ctx.dry_run))

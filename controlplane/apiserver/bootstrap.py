@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from typing import Any
+
 from controlplane.apiserver.api import Api
+from controlplane.apiserver.auth import defaults
 from controlplane.apiserver.context import RequestContext
-from kubeapi.errors import AlreadyExists
+from controlplane.apiserver.registry import key_of
+from kubeapi.errors import AlreadyExists, Conflict, NotFound
+from kubeapi.meta import replace
 from kubeapi.scheme import SCHEME
 from kubeapi.types import core_v1, discovery_v1, meta_v1, networking_v1, scheduling_v1, storage_v1
 
@@ -23,6 +30,7 @@ async def bootstrap(api: Api, *, address: str, port: int, service_cidr: str, fir
         await _ensure(api, core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name)))
     for name, value in PRIORITIES.items():
         await _ensure(api, scheduling_v1.PriorityClass(metadata=meta_v1.ObjectMeta(name=name), value=value))
+    await _roles(api)
     default = {"storageclass.kubernetes.io/is-default-class": "true"}
     await _ensure(
         api,
@@ -73,6 +81,28 @@ async def bootstrap(api: Api, *, address: str, port: int, service_cidr: str, fir
             ports=[discovery_v1.EndpointPort(name="https", port=port, protocol="TCP")],
         ),
     )
+
+
+async def _roles(api: Api) -> None:
+    """The default roles; rules and subjects that somebody took away are put back (see auth/defaults.py)."""
+    wanted: list[Any] = [*defaults.cluster_roles(), *defaults.cluster_role_bindings()]
+    await asyncio.gather(*(_reconcile(api, obj) for obj in wanted))
+    await api.cache.fresh()
+
+
+async def _reconcile(api: Api, obj: Any) -> None:
+    resource = SCHEME.resource_of(obj)
+    held = api.cache.get(key_of(resource, "", obj.metadata.name))
+    if held is None:
+        with suppress(AlreadyExists):
+            await api.create(RequestContext(), resource, "", obj)
+        return
+    field = "rules" if hasattr(obj, "rules") else "subjects"
+    missing = [one for one in getattr(obj, field) if one not in getattr(held.object, field)]
+    if missing and held.object.metadata.annotations.get(defaults.AUTOUPDATE) == "true":
+        changed = replace(held.object, **{field: [*getattr(held.object, field), *missing]})
+        with suppress(Conflict, NotFound):  # another server was quicker
+            await api.update(RequestContext(), resource, "", obj.metadata.name, changed)
 
 
 async def _ensure(api: Api, obj: object) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
 
 from controlplane.apiserver.api import Api
+from controlplane.apiserver.auth.authn import Authenticator, TokenSource
+from controlplane.apiserver.auth.authz import Authorizer
+from controlplane.apiserver.auth.node import NodeAuthorizer
+from controlplane.apiserver.auth.rbac import Rbac
+from controlplane.apiserver.auth.tokens import ServiceAccountTokens, TokenKeys
 from controlplane.apiserver.bootstrap import bootstrap
 from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.registry import Registry
@@ -35,6 +40,8 @@ async def api_core(
     service_cidr: str = SERVICE_CIDR,
     address: str = "127.0.0.1",
     port: int = 6443,
+    tokens: Iterable[TokenSource] = (),
+    token_keys: TokenKeys | None = None,
 ) -> AsyncIterator[Api]:
     """An Api whose cache is warm, whose allocations are known and whose namespaces exist; stops with the block."""
     allocator = Allocator(store=store, cidr=service_cidr, clock=clock, rng=rng)
@@ -56,7 +63,17 @@ async def api_core(
     try:
         await cache.synced.wait()
         await repair()
-        api = Api(store=store, cache=cache, registry=registry, clock=clock, rng=rng)
+        accounts = ServiceAccountTokens(cache=cache, keys=token_keys or TokenKeys(), clock=clock, rng=rng)
+        api = Api(
+            store=store,
+            cache=cache,
+            registry=registry,
+            clock=clock,
+            rng=rng,
+            authorizer=Authorizer(rbac=Rbac(cache), nodes=NodeAuthorizer(cache)),
+            authenticator=Authenticator([*tokens, accounts]),
+            tokens=accounts,
+        )
         await bootstrap(api, address=address, port=port, service_cidr=service_cidr, first=allocator.first)
         tasks.append(asyncio.create_task(_housekeeping(repair), name="housekeeping"))
         yield api

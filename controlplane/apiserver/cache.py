@@ -71,6 +71,8 @@ class Collection:
         self.floor = floor
         """Changes up to this revision are forgotten."""
         self.watchers: set[Watcher] = set()
+        self.changes = 0
+        """Counts them all: who keeps something worked out from the objects sees here that it is old."""
 
     def since(self, revision: int) -> list[Step]:
         if revision < self.floor:
@@ -145,6 +147,7 @@ class WatchCache:
             batches.setdefault(name, []).append(Step(change.revision, old, new))
         for name, steps in batches.items():
             collection = self._collections[name]
+            collection.changes += len(steps)
             if self.synced.is_set():
                 collection.steps.extend(steps)
                 while len(collection.steps) > HISTORY:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from controlplane.apiserver.auth.attributes import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +19,8 @@ class RequestContext:
     warnings: list[str] = field(default_factory=list)
     """What the caller should be told beside the answer; filled while the request is worked on."""
     uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def who(self) -> User:
+        return User(self.user, self.groups, self.uid, self.extra)

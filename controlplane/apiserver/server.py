@@ -13,8 +13,8 @@ import grpc
 import grpc.aio
 
 from controlplane.apiserver.api import Api
-from controlplane.apiserver.auth.authn import Authenticator, TokenSource
-from controlplane.apiserver.auth.authz import Authorizer
+from controlplane.apiserver.auth.authn import TokenSource
+from controlplane.apiserver.auth.tokens import TokenKeys
 from controlplane.apiserver.build import SERVICE_CIDR, api_core
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.calls import Calls, find
@@ -63,13 +63,21 @@ async def api_server(
     advertise: str = "",
     service_cidr: str = SERVICE_CIDR,
     tokens: Iterable[TokenSource] = (),
+    token_keys: TokenKeys | None = None,
 ) -> AsyncIterator[ApiServer]:
     """`advertise` is the address that nodes reach us by; ports of 0 are chosen by the system."""
     public = advertise or host
     async with api_core(
-        store=store, clock=clock, rng=rng, service_cidr=service_cidr, address=public, port=port or 6443
+        store=store,
+        clock=clock,
+        rng=rng,
+        service_cidr=service_cidr,
+        address=public,
+        port=port or 6443,
+        tokens=tokens,
+        token_keys=token_keys,
     ) as api:
-        calls = Calls(api, authenticator=Authenticator(tokens), authorizer=Authorizer())
+        calls = Calls(api, authenticator=api.authenticator, authorizer=api.authorizer)
         metrics = Metrics()
         cert, key, ca = tls.cert.read_bytes(), tls.key.read_bytes(), tls.ca.read_bytes()
         link = NodeLink(_getter(api), credentials=grpc.ssl_channel_credentials(ca, key, cert))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from controlplane.apiserver.auth.node import node_name
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import Item
 from kubeapi import codec, patch
-from kubeapi.errors import BadRequest, Conflict, MethodNotAllowed, NotFound, TooManyRequests
+from kubeapi.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests
 from kubeapi.meta import replace, set_condition
 from kubeapi.scheme import SCHEME, Resource
 from kubeapi.selectors import format_label_selector, label_query
-from kubeapi.types import autoscaling_v1, core_v1, meta_v1, policy_v1
+from kubeapi.types import authentication_v1, autoscaling_v1, core_v1, meta_v1, policy_v1
 
 if TYPE_CHECKING:
     from controlplane.apiserver.api import Api
@@ -28,7 +29,7 @@ async def create(
     if resource.plural == "pods" and subresource == "eviction":
         return await evict(api, ctx, resource, namespace, name, obj)
     if resource.plural == "serviceaccounts" and subresource == "token":
-        raise MethodNotAllowed("serviceaccounts/token: tokens are not issued by this server yet")
+        return await token(api, ctx, resource, namespace, name, obj)
     raise NotFound(MISSING)
 
 
@@ -63,6 +64,36 @@ async def bind(
         )
 
     return await api.change(ctx, resource, namespace, name, mutate, whole=True)
+
+
+# ------------------------------------------------------------------ token
+
+
+async def token(
+    api: Api,
+    ctx: RequestContext,
+    resource: Resource,
+    namespace: str,
+    name: str,
+    request: authentication_v1.TokenRequest,
+) -> Item:
+    """A token of a service account. A node gets only such as are bound to a pod of its own. Raises Invalid, Forbidden."""
+    if api.tokens is None:
+        raise NotFound(MISSING)
+    held = await api.get(ctx, resource, namespace, name)
+    if node := node_name(ctx.who):
+        ref = request.spec.bound_object_ref
+        pods = SCHEME.by_plural("", "v1", "pods")
+        if ref is None or ref.kind != "Pod" or not ref.uid or pods is None:
+            raise Forbidden(f'node "{node}" requested token not bound to a pod')
+        pod = await api.get(ctx, pods, namespace, ref.name)
+        if pod.object.spec.node_name != node:
+            raise Forbidden(f'node "{node}" requested token bound to a pod scheduled on a different node')
+    issued = api.tokens.issue(held.object, request)
+    metadata = replace(
+        issued.metadata, name=name, namespace=namespace, creation_timestamp=api.now(), resource_version=""
+    )
+    return Item("", replace(issued, metadata=metadata), 0)
 
 
 # ------------------------------------------------------------------ eviction

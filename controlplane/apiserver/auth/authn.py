@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import csv
 import hmac
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+from controlplane.apiserver.auth.attributes import AUTHENTICATED, User
 from kubeapi.errors import Unauthorized
 
-AUTHENTICATED = "system:authenticated"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    name: str
-    groups: tuple[str, ...] = ()
-    uid: str = ""
+__all__ = ["AUTHENTICATED", "Authenticator", "StaticTokens", "TokenSource", "User", "subject_of"]
 
 
 class TokenSource(Protocol):
-    def user_of(self, token: str) -> User | None: ...
+    def user_of(self, token: str, audiences: Sequence[str] = ()) -> User | None:
+        """`audiences`: whom the token must be for; the API server when none is named."""
+        ...
 
 
 class StaticTokens:
@@ -45,7 +41,7 @@ class StaticTokens:
             tokens[row[0]] = User(row[1], groups, row[2])
         return cls(tokens)
 
-    def user_of(self, token: str) -> User | None:
+    def user_of(self, token: str, audiences: Sequence[str] = ()) -> User | None:
         given = token.encode()
         found = None
         for known, user in self._tokens.items():  # all of them, so that the time tells nothing
@@ -62,13 +58,18 @@ class Authenticator:
         """`subject` is what the client certificate says; `authorization` the header. Unauthorized."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "bearer" and token.strip():
-            for source in self._tokens:
-                if (user := source.user_of(token.strip())) is not None:
-                    return _member(user)
+            if (user := self.user_of_token(token.strip())) is not None:
+                return user
             raise Unauthorized("Unauthorized")
         if subject is not None and subject.name:
             return _member(subject)
         raise Unauthorized("Unauthorized")
+
+    def user_of_token(self, token: str, audiences: Sequence[str] = ()) -> User | None:
+        for source in self._tokens:
+            if (user := source.user_of(token, audiences)) is not None:
+                return _member(user)
+        return None
 
 
 def subject_of(peercert: Mapping[str, Any] | None) -> User | None:
@@ -84,4 +85,4 @@ def subject_of(peercert: Mapping[str, Any] | None) -> User | None:
 def _member(user: User) -> User:
     if AUTHENTICATED in user.groups:
         return user
-    return User(user.name, (*user.groups, AUTHENTICATED), user.uid)
+    return replace(user, groups=(*user.groups, AUTHENTICATED))

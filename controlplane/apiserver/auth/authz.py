@@ -1,122 +1,106 @@
-"""May they: a short table of rules for the cluster's own identities; whoever no rule names is refused.
+"""May they: the members of `system:masters` everything, a node what its pods need, everybody what RBAC grants.
 
-`system:masters` may do everything. A component may do what its work needs. A node's agent may read what pods
-need, and write its own Node, its lease, pod statuses and events. Anybody authenticated may look at discovery
-and version.
+allows:  masters ─► node authorizer ─► RBAC ─► no
+admit:   what depends on the object itself: a node's limits, and that nobody writes a role with more than he has
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from controlplane.apiserver.auth.authn import AUTHENTICATED, User
+from controlplane.apiserver.auth.attributes import MASTERS, Attributes, User
+from controlplane.apiserver.auth.node import NodeAuthorizer, node_name, restrict
+from controlplane.apiserver.auth.rbac import GROUP, Rbac, uncovered
 from kubeapi.errors import Forbidden
+from kubeapi.types.rbac_v1 import PolicyRule
 
-READ = ("get", "list", "watch")
-WRITE = ("create", "update", "patch", "delete", "deletecollection")
+__all__ = ["Attributes", "Authorizer", "refusal"]
 
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What is asked, in the words of RBAC."""
-
-    verb: str
-    group: str = ""
-    resource: str = ""
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-    path: str = ""
-    """Of a request that is not about a resource; then the rest is empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Grants each verb on each resource. "*" is every one; a resource is `plural` or `plural/subresource`."""
-
-    verbs: Sequence[str]
-    resources: Sequence[str] = ()
-    groups: Sequence[str] = ("*",)
-    paths: Sequence[str] = ()
-    """Prefixes when they end in `*`."""
-
-    def grants(self, ask: Attributes) -> bool:
-        if ask.verb not in self.verbs and "*" not in self.verbs:
-            return False
-        if not ask.resource:
-            return any(
-                ask.path == path or (path.endswith("*") and ask.path.startswith(path[:-1])) for path in self.paths
-            )
-        what = f"{ask.resource}/{ask.subresource}" if ask.subresource else ask.resource
-        return ("*" in self.resources or what in self.resources) and ("*" in self.groups or ask.group in self.groups)
-
-
-EVERYTHING = Rule(verbs=("*",), resources=("*",), paths=("*",))
-DISCOVERY = Rule(verbs=("get",), paths=("/api", "/api/*", "/apis", "/apis/*", "/openapi/*", "/version", "/version/*"))
-HEALTH = Rule(verbs=("get",), paths=("/healthz", "/livez", "/readyz", "/healthz/*", "/livez/*", "/readyz/*"))
-SELF_REVIEW = Rule(
-    verbs=("create",),
-    resources=("selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"),
-)
-EVENTS_AND_LEASES = Rule(verbs=(*READ, *WRITE), resources=("events", "leases"))
-READ_ALL = Rule(verbs=READ, resources=("*",))
-
-USERS: dict[str, tuple[Rule, ...]] = {
-    "system:kube-controller-manager": (Rule(verbs=("*",), resources=("*",)),),
-    "system:kube-scheduler": (
-        READ_ALL,
-        EVENTS_AND_LEASES,
-        Rule(verbs=("create",), resources=("pods/binding", "bindings")),
-        Rule(verbs=("update", "patch"), resources=("pods/status",)),
-        Rule(verbs=("delete",), resources=("pods",)),
-        # It names the node where a claim that waits for its first consumer is to be provisioned.
-        Rule(verbs=("update", "patch"), resources=("persistentvolumeclaims", "persistentvolumes")),
-    ),
-}
-GROUPS: dict[str, tuple[Rule, ...]] = {
-    "system:masters": (EVERYTHING,),
-    "system:nodes": (
-        READ_ALL,
-        EVENTS_AND_LEASES,
-        Rule(verbs=("create", "update", "patch"), resources=("nodes", "nodes/status")),
-        Rule(verbs=("update", "patch"), resources=("pods/status",)),
-        Rule(verbs=("create", "delete"), resources=("pods",)),
-        # The node that has a volume's directory removes it, and then its own finalizer.
-        Rule(verbs=("update", "patch"), resources=("persistentvolumes",)),
-        Rule(verbs=("create",), resources=("serviceaccounts/token", "pods/eviction")),
-        Rule(verbs=("create", "get"), resources=("certificatesigningrequests",)),
-    ),
-    AUTHENTICATED: (DISCOVERY, HEALTH, SELF_REVIEW),
-}
+EVERYTHING = PolicyRule(verbs=["*"], api_groups=["*"], resources=["*"])
+EVERY_PATH = PolicyRule(verbs=["*"], non_resource_urls=["*"])
 
 
 class Authorizer:
-    def __init__(self, extra: Iterable[tuple[str, Rule]] = ()) -> None:
-        """`extra` are (user or group, rule) pairs beyond the cluster's own."""
-        self._extra = list(extra)
+    def __init__(self, *, rbac: Rbac | None = None, nodes: NodeAuthorizer | None = None) -> None:
+        """Without either, only the members of system:masters may do anything."""
+        self._rbac = rbac
+        self._nodes = nodes
+
+    def reason(self, user: User, ask: Attributes) -> str | None:
+        """Why it is allowed; None: it is not."""
+        if MASTERS in user.groups:
+            return f"a member of {MASTERS}"
+        if self._nodes is not None and (found := self._nodes.reason(user, ask)) is not None:
+            return found
+        return self._rbac.reason(user, ask) if self._rbac is not None else None
 
     def allows(self, user: User, ask: Attributes) -> bool:
-        if not self._in_own_yard(user, ask):
-            return False
-        rules = [*USERS.get(user.name, ())]
-        for group in user.groups:
-            rules.extend(GROUPS.get(group, ()))
-        rules.extend(rule for who, rule in self._extra if who == user.name or who in user.groups)
-        return any(rule.grants(ask) for rule in rules)
+        return self.reason(user, ask) is not None
 
     def check(self, user: User, ask: Attributes) -> None:
+        """Raises Forbidden."""
         if not self.allows(user, ask):
             raise refusal(user, ask)
 
-    @staticmethod
-    def _in_own_yard(user: User, ask: Attributes) -> bool:
-        """A node that is not its own administrator writes only the Node of its name."""
-        if "system:nodes" not in user.groups or "system:masters" in user.groups or ask.resource != "nodes":
-            return True
-        if ask.verb in READ or ask.verb == "create":
-            return True
-        return user.name == f"system:node:{ask.name}"
+    def rules_of(self, user: User, namespace: str) -> list[PolicyRule]:
+        if MASTERS in user.groups:
+            return [EVERYTHING, EVERY_PATH]
+        return self._rbac.rules_of(user, namespace) if self._rbac is not None else []
+
+    # ------------------------------------------------------------------ what depends on the object
+
+    def admit(self, user: User, plural: str, group: str, new: Any, old: Any | None) -> None:
+        """Raises Forbidden. For a create (old is None) and an update of an object."""
+        if MASTERS in user.groups:
+            return
+        if node := node_name(user):
+            restrict(node, plural, new, old)
+        if group != GROUP or self._rbac is None:
+            return
+        if plural in ("roles", "clusterroles"):
+            if old is not None and new.rules == old.rules and _selectors(new) == _selectors(old):
+                return
+            rules = list(new.rules)
+            if _selectors(new):  # whoever chooses roles by label gets what anybody labels so
+                rules = [EVERYTHING, EVERY_PATH]
+            self._covered(user, plural, new, rules, "escalate", new.metadata.name)
+        elif plural in ("rolebindings", "clusterrolebindings"):
+            if old is not None and new.subjects == old.subjects:
+                return
+            ref = new.role_ref
+            of = "clusterroles" if ref.kind == "ClusterRole" else "roles"
+            found = self._rbac.rules_of_role(ref.kind, new.metadata.namespace, ref.name)
+            ask = Attributes("bind", GROUP, of, "", new.metadata.namespace, ref.name)
+            if found is None and not self.allows(user, ask):
+                raise Forbidden(f'{plural}.{GROUP} "{new.metadata.name}" is forbidden: {of} "{ref.name}" not found')
+            self._covered(user, of, new, found or [], "bind", ref.name, plural)
+
+    def _covered(
+        self, user: User, roles: str, new: Any, rules: list[PolicyRule], verb: str, name: str, plural: str = ""
+    ) -> None:
+        namespace = new.metadata.namespace
+        if self.allows(user, Attributes(verb, GROUP, roles, "", namespace, name)):
+            return
+        missing = uncovered(self.rules_of(user, namespace), rules)
+        if missing:
+            lacks = "; ".join(_words(rule) for rule in missing[:5]) + (" and more" if len(missing) > 5 else "")
+            raise Forbidden(
+                f'{plural or roles}.{GROUP} "{new.metadata.name}" is forbidden: user "{user.name}" '
+                f"(groups={list(user.groups)}) is attempting to grant RBAC permissions not currently held: {lacks}"
+            )
+
+
+def _selectors(role: Any) -> Any:
+    rule = getattr(role, "aggregation_rule", None)
+    return rule.cluster_role_selectors if rule is not None else None
+
+
+def _words(rule: PolicyRule) -> str:
+    if rule.non_resource_urls:
+        return f"{rule.verbs[0]} {rule.non_resource_urls[0]}"
+    of = f".{rule.api_groups[0]}" if rule.api_groups[0] else ""
+    named = f' "{rule.resource_names[0]}"' if rule.resource_names else ""
+    return f"{rule.verbs[0]} {rule.resources[0]}{of}{named}"
 
 
 def refusal(user: User, ask: Attributes) -> Forbidden:

@@ -47,6 +47,7 @@ def context(user: User, *, manager: str = "", validation: str = "", dry_run: boo
         user=user.name,
         groups=user.groups,
         uid=user.uid,
+        extra=user.extra,
         field_manager=manager,
         field_validation=validation or "Warn",
         dry_run=dry_run,
@@ -58,6 +59,23 @@ class Calls:
         self.api = api
         self.authenticator = authenticator
         self.authorizer = authorizer
+
+    def jwks(self) -> dict[str, Any]:
+        """The public key of service account tokens."""
+        if self.api.tokens is None:
+            raise NotFound(MISSING)
+        return self.api.tokens.keys.jwks()
+
+    def issuer_document(self, address: str) -> dict[str, Any]:
+        if self.api.tokens is None:
+            raise NotFound(MISSING)
+        return {
+            "issuer": self.api.tokens.issuer,
+            "jwks_uri": f"https://{address}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [self.api.tokens.keys.algorithm],
+        }
 
     def allow(self, user: User, ask: Attributes) -> None:
         """Raises Forbidden."""

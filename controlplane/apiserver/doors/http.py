@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from controlplane.apiserver import discovery
-from controlplane.apiserver.auth.authn import User
+from controlplane.apiserver.auth.attributes import AUTHENTICATED, Attributes, User
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors import encode
 from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, delete_options, find
@@ -107,6 +107,7 @@ class HttpDoor:
         user = self._calls.authenticator.user_of(
             subject=request.subject, authorization=request.headers.get("authorization", "")
         )
+        user = self._impersonated(user, request)
         self._calls.allow(user, info.attributes())
         if not info.resource:
             return self._other(request, info)
@@ -122,6 +123,28 @@ class HttpDoor:
         reply = await self._resource(request, info, resource, ctx, user)
         reply.headers.extend(("Warning", f'299 - "{_quoted(text)}"') for text in ctx.warnings)
         return reply
+
+    def _impersonated(self, user: User, request: Request) -> User:
+        """`kubectl --as`: who may, asks as somebody else. Raises Forbidden."""
+        name = request.headers.get("impersonate-user", "")
+        groups = tuple(g for g in request.headers.get("impersonate-group", "").split(", ") if g)
+        if not name:
+            if groups or "impersonate-uid" in request.headers:
+                raise BadRequest("requested impersonation without naming a user")
+            return user
+        account = name.removeprefix("system:serviceaccount:").split(":")
+        if name.startswith("system:serviceaccount:") and len(account) == 2:
+            self._calls.allow(user, Attributes("impersonate", "", "serviceaccounts", "", account[0], account[1]))
+            groups = groups or ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
+        else:
+            self._calls.allow(user, Attributes("impersonate", "", "users", name=name))
+        for group in groups:
+            if not group.startswith("system:serviceaccounts"):
+                self._calls.allow(user, Attributes("impersonate", "", "groups", name=group))
+        uid = request.headers.get("impersonate-uid", "")
+        if uid:
+            self._calls.allow(user, Attributes("impersonate", "authentication.k8s.io", "uids", name=uid))
+        return User(name, groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED), uid)
 
     # ------------------------------------------------------------------ resources
 
@@ -249,6 +272,10 @@ class HttpDoor:
                 return self._found(openapi_v3("", version))
             case ["openapi", "v3", "apis", group, version]:
                 return self._found(openapi_v3(group, version))
+            case [".well-known", "openid-configuration"]:
+                return self._found(msgspec.json.encode(self._calls.issuer_document(self._address)))
+            case ["openid", "v1", "jwks"]:
+                return self._found(msgspec.json.encode(self._calls.jwks()))
             case ["version"]:
                 return self._found(msgspec.json.encode(VERSION))
             case ["metrics"]:
@@ -288,6 +315,7 @@ def replace_dry_run(ctx: RequestContext) -> RequestContext:
         dry_run=True,
         warnings=ctx.warnings,
         uid=ctx.uid,
+        extra=ctx.extra,
     )
 
 

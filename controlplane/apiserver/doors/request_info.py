@@ -67,7 +67,10 @@ class RequestInfo:
             return Attributes(verb=self.verb, path=self.path)
         # A WebSocket begins with GET: but who may read pods may not run commands in them.
         verb = "create" if self.subresource in ("exec", "attach", "portforward") else self.verb
-        return Attributes(verb, self.group, self.resource, self.subresource, self.namespace, self.name)
+        fields = self.one("fieldSelector")
+        return Attributes(
+            verb, self.group, self.resource, self.subresource, self.namespace, self.name, field_selector=fields
+        )
 
 
 def parse(method: str, target: str) -> RequestInfo:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from controlplane.apiserver.strategies.allocation import Allocator
+from controlplane.apiserver.strategies.batch import CronJobStrategy, JobStrategy
 from controlplane.apiserver.strategies.pod import PodStrategy
 from controlplane.apiserver.strategies.reviews import ReviewStrategy
 from controlplane.apiserver.strategies.service import ServiceStrategy
+from controlplane.apiserver.strategies.sets import DaemonSetStrategy, StatefulSetStrategy
 from controlplane.apiserver.strategies.simple import (
     AsGivenStrategy,
     ConfigMapStrategy,
@@ -22,7 +24,7 @@ from controlplane.apiserver.strategies.storage import (
     PersistentVolumeStrategy,
     StorageClassStrategy,
 )
-from controlplane.apiserver.strategies.workload import DeploymentStrategy, ReplicaSetStrategy, WorkloadStrategy
+from controlplane.apiserver.strategies.workload import DeploymentStrategy, ReplicaSetStrategy
 from controlplane.apiserver.strategy import Strategy
 
 
@@ -42,8 +44,10 @@ def all_strategies(*, allocator: Allocator, default_class: Callable[[], str]) ->
         "storageclasses.storage.k8s.io": StorageClassStrategy(),
         "deployments.apps": DeploymentStrategy(),
         "replicasets.apps": ReplicaSetStrategy(),
-        "statefulsets.apps": WorkloadStrategy(),
-        "daemonsets.apps": WorkloadStrategy(),
+        "statefulsets.apps": StatefulSetStrategy(),
+        "daemonsets.apps": DaemonSetStrategy(),
+        "jobs.batch": JobStrategy(),
+        "cronjobs.batch": CronJobStrategy(),
         "clusterroles.rbac.authorization.k8s.io": rbac,
         "clusterrolebindings.rbac.authorization.k8s.io": rbac,
         "roles.rbac.authorization.k8s.io": rbac,

@@ -61,25 +61,6 @@ def test_a_token_is_looked_up_and_a_wrong_one_is_refused_despite_a_certificate()
         authenticator.user_of(subject=None)
 
 
-@pytest.mark.parametrize(
-    ("user", "ask", "allowed"),
-    [
-        (ADMIN, Attributes("delete", "", "namespaces", name="x"), True),
-        (ADMIN, Attributes("get", path="/metrics"), True),
-        (NODE, Attributes("update", "", "nodes", "status", name="n1"), True),
-        (NODE, Attributes("update", "", "nodes", "status", name="n2"), False),
-        (NODE, Attributes("patch", "", "pods", "status", "d", "p"), True),
-        (NODE, Attributes("create", "apps", "deployments", namespace="d"), False),
-        (User("system:kube-scheduler"), Attributes("create", "", "pods", "binding", "d", "p"), True),
-        (User("system:kube-scheduler"), Attributes("create", "", "pods", "", "d", "p"), False),
-        (User("bob", ("system:authenticated",)), Attributes("get", path="/apis/apps"), True),
-        (User("bob", ("system:authenticated",)), Attributes("list", "", "pods", namespace="d"), False),
-    ],
-)
-def test_who_may_what(user: User, ask: Attributes, allowed: bool) -> None:
-    assert Authorizer().allows(user, ask) is allowed
-
-
 def test_a_refusal_reads_as_kubernetes_says_it() -> None:
     with pytest.raises(Forbidden) as refused:
         Authorizer().check(User("bob"), Attributes("get", "", "pods", namespace="default", name="web"))
