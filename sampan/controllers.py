@@ -9,9 +9,12 @@ from random import Random, SystemRandom
 
 import uvloop
 
+from controlplane.controllers.daemonset.controller import DaemonSets
 from controlplane.controllers.deployment.controller import Deployments
+from controlplane.controllers.disruption.controller import Disruptions
 from controlplane.controllers.endpoints.controller import EndpointSlices
 from controlplane.controllers.garbage.controller import GarbageCollector
+from controlplane.controllers.job.controller import Jobs
 from controlplane.controllers.manager import ControllerManager
 from controlplane.controllers.namespace.controller import Namespaces
 from controlplane.controllers.nodeipam.controller import NodeIpam
@@ -44,6 +47,9 @@ def builders(
         lambda shared: [ReplicaSets(shared).controller],
         lambda shared: [Deployments(shared).controller],
         lambda shared: [EndpointSlices(shared).controller],
+        lambda shared: [DaemonSets(shared).controller],
+        lambda shared: [Jobs(shared).controller],
+        lambda shared: [Disruptions(shared).controller],
         lambda shared: [Namespaces(shared).controller],
         lambda shared: [GarbageCollector(shared).controller],
         lambda shared: [NodeLifecycle(shared, grace=node_monitor_grace, pod_eviction=pod_eviction).controller],
