@@ -2,10 +2,9 @@
 
 import asyncio
 from datetime import UTC, datetime
+from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from controlplane.scheduler.hints import Change, What, Why
 from controlplane.scheduler.queue import SchedulingQueue
@@ -95,12 +94,14 @@ async def test_only_those_wake_whom_the_change_could_help() -> None:
     assert q.counts() == {"active": 0, "backoff": 0, "unschedulable": 1, "out": 1}
 
 
-OPS = st.sampled_from(["put", "pop", "fail", "wait", "retry", "bind", "wake", "wake-some", "change", "time"])
+OPS = ["put", "pop", "pop", "fail", "wait", "retry", "bind", "wake", "wake-some", "change", "time"]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(OPS, st.integers(0, 4)), max_size=60))
-async def test_no_pod_is_lost_and_none_is_tried_twice_at_once(ops: list[tuple[str, int]]) -> None:
+@pytest.mark.parametrize("seed", range(60))
+async def test_no_pod_is_lost_and_none_is_tried_twice_at_once(seed: int) -> None:
+    """Long random lives: Hypothesis draws too many short ones to be of use here."""
+    rng = Random(seed)
+    ops = [(rng.choice(OPS), rng.randrange(4)) for _ in range(200)]
     q = queue()
     wanted: set[str] = set()
     out: list[str] = []
