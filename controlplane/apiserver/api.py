@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime
+from contextlib import aclosing
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import ApiEvent, Deleted, Item, ListResult
 from controlplane.apiserver.registry import Registry, key_of, prefix_of
 from controlplane.apiserver.validation import metadata_faults, structural_faults
+from controlplane.apiserver.versions import last_seen, twin_of
 from controlplane.storage.errors import (
     KeyExists,
     KeyMissing,
@@ -62,6 +64,7 @@ from kubeapi.types import meta_v1
 PatchKind = Literal["strategic", "merge", "json"]
 MOST_CONFLICTS = 50
 """Lost races until an unconditional writer is told Conflict."""
+EVENT_LIFE = timedelta(hours=1)
 BOOKMARK_EVERY = 60.0
 """Seconds between bookmarks to a watcher that asked for them."""
 LONGEST_PREFIX = 58
@@ -101,6 +104,8 @@ class Api:
         self, ctx: RequestContext, resource: Resource, namespace: str, name: str, *, resource_version: str = ""
     ) -> Item:
         """Raises NotFound."""
+        if (twin := twin_of(resource)) is not None:
+            return twin.item(await self.get(ctx, twin.stored, namespace, name, resource_version=resource_version))
         await self._wait_for(resource_version)
         item = self.cache.get(key_of(resource, namespace, name))
         if item is None:
@@ -121,6 +126,19 @@ class Api:
         resource_version_match: str = "",
     ) -> ListResult:
         """In key order. A chunk's token names the last key and the list's revision. Raises BadRequest, Expired."""
+        if (twin := twin_of(resource)) is not None:
+            found = await self.list(
+                ctx,
+                twin.stored,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                limit=limit,
+                continue_=continue_,
+                resource_version=resource_version,
+                resource_version_match=resource_version_match,
+            )
+            return ListResult([twin.item(i) for i in found.items], found.revision, found.continue_, found.remaining)
         if limit < 0:
             raise BadRequest("limit: must not be negative")
         if resource_version_match and resource_version_match not in ("Exact", "NotOlderThan"):
@@ -136,11 +154,11 @@ class Api:
         prefix = prefix_of(resource, namespace if resource.namespaced else "")
         items = collection.items
         keys = sorted(k for k in items if k > start and k.startswith(prefix))
-        found = [items[k] for k in keys if wanted(items[k].object)]
-        if limit and len(found) > limit:
-            token = write_token(found[limit - 1].key, revision)
-            return ListResult(found[:limit], revision, token, len(found) - limit)
-        return ListResult(found, revision)
+        chosen = [items[k] for k in keys if wanted(items[k].object)]
+        if limit and len(chosen) > limit:
+            token = write_token(chosen[limit - 1].key, revision)
+            return ListResult(chosen[:limit], revision, token, len(chosen) - limit)
+        return ListResult(chosen, revision)
 
     async def watch(
         self,
@@ -158,6 +176,21 @@ class Api:
 
         An object that begins (or ceases) to fit the selectors is ADDED (or DELETED), as watchers of Kubernetes expect.
         """
+        if (twin := twin_of(resource)) is not None:
+            batches = self.watch(
+                ctx,
+                twin.stored,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                resource_version=resource_version,
+                bookmarks=bookmarks,
+                send_initial_events=send_initial_events,
+            )
+            async with aclosing(batches) as events_of_twin:  # type: ignore[type-var]
+                async for batch_of_twin in events_of_twin:
+                    yield twin.events(batch_of_twin)
+            return
         wanted = self._filter(resource, namespace, label_selector, field_selector)
         await self._wait_for(resource_version)
         prefix = prefix_of(resource, namespace if resource.namespaced else "")
@@ -227,6 +260,8 @@ class Api:
         """POST. Raises Invalid, AlreadyExists, Forbidden (namespace), NotFound (namespace)."""
         if subresource:
             return await subresources.create(self, ctx, resource, namespace, name, subresource, obj)
+        if (twin := twin_of(resource)) is not None:
+            return twin.item(await self.create(ctx, twin.stored, namespace, twin.up(obj)))
         strategy = self.registry.strategy(resource)
         metadata = obj.metadata
         if metadata.namespace and resource.namespaced and metadata.namespace != namespace:
@@ -325,6 +360,9 @@ class Api:
         """PUT. At the object's resourceVersion where it has one. Raises NotFound, Conflict, Invalid."""
         if subresource == "scale":
             return await subresources.put_scale(self, ctx, resource, namespace, name, obj)
+        if (twin := twin_of(resource)) is not None:
+            up = twin.up(obj)
+            return twin.item(await self.update(ctx, twin.stored, namespace, name, up, subresource=subresource))
         if obj.metadata.name and obj.metadata.name != name:
             raise BadRequest(
                 f"the name of the object ({obj.metadata.name}) does not match the name on the URL ({name})"
@@ -348,14 +386,19 @@ class Api:
         if subresource == "scale":
             return await subresources.patch_scale(self, ctx, resource, namespace, name, body, kind)
 
+        twin = twin_of(resource)
+
         def mutate(old: Any) -> Any:
-            merged = apply_patch(resource.type, codec.to_builtins(old), body, kind)
+            shown = twin.down(old) if twin is not None else old
+            merged = apply_patch(resource.type, codec.to_builtins(shown), body, kind)
             obj, problems = codec.from_builtins_strict(resource.type, merged)
             report_problems(ctx, problems)
             if obj.metadata.resource_version == old.metadata.resource_version:
                 obj = replace(obj, metadata=replace(obj.metadata, resource_version=""))
-            return obj
+            return twin.up(obj) if twin is not None else obj
 
+        if twin is not None:
+            return twin.item(await self.change(ctx, twin.stored, namespace, name, mutate, subresource=subresource))
         return await self.change(ctx, resource, namespace, name, mutate, subresource=subresource)
 
     async def change(
@@ -454,6 +497,9 @@ class Api:
         options: meta_v1.DeleteOptions | None = None,
     ) -> Deleted:
         """Raises NotFound, Conflict (preconditions)."""
+        if (twin := twin_of(resource)) is not None:
+            deleted = await self.delete(ctx, twin.stored, namespace, name, options)
+            return Deleted(twin.item(deleted.item), deleted.gone)
         options = options or meta_v1.DeleteOptions()
         strategy = self.registry.strategy(resource)
         key = key_of(resource, namespace, name)
@@ -502,6 +548,21 @@ class Api:
             except NotFound:
                 continue
         return found.items
+
+    async def forget_events(self) -> int:
+        """Removes the events that nobody has told of for an hour; how many."""
+        oldest = self.now() - EVENT_LIFE
+        items = self.cache.collection("/registry/core/events/").items.values()
+        old = [item for item in items if last_seen(item.object) < oldest]
+        done = 0
+        for start in range(0, len(old), 256):
+            batch = (self._store.delete(item.key, at=item.revision) for item in old[start : start + 256])
+            results = await asyncio.gather(*batch, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException) and not isinstance(result, KeyMissing | RevisionConflict):
+                    raise result
+                done += not isinstance(result, BaseException)
+        return done
 
     async def _guard(self, call: Any) -> Any:
         """A store's failure as an API error; CAS outcomes pass through."""

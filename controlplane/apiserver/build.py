@@ -75,7 +75,7 @@ async def api_core(
             tokens=accounts,
         )
         await bootstrap(api, address=address, port=port, service_cidr=service_cidr, first=allocator.first)
-        tasks.append(asyncio.create_task(_housekeeping(repair), name="housekeeping"))
+        tasks.append(asyncio.create_task(_housekeeping(api, repair), name="housekeeping"))
         yield api
     finally:
         for task in tasks:
@@ -83,10 +83,10 @@ async def api_core(
         await asyncio.wait(tasks)
 
 
-async def _housekeeping(repair: Callable[[], Awaitable[None]]) -> None:
+async def _housekeeping(api: Api, repair: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(REPAIR_EVERY)
         try:
-            await repair()
+            await asyncio.gather(repair(), api.forget_events())
         except StoreError as error:
             log.warning("the store cannot be looked through now (%s); later", error)

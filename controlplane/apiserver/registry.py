@@ -7,6 +7,7 @@ from typing import Any
 
 from controlplane.apiserver.strategies.allocation import PORTS, NodePort
 from controlplane.apiserver.strategy import Strategy
+from controlplane.apiserver.versions import twin_of
 from kubeapi import codec
 from kubeapi.scheme import SCHEME, Resource
 
@@ -27,7 +28,8 @@ class Registry:
         self._strategies = dict(strategies)
         self._by_prefix: dict[str, Resource] = {}
         for resource in SCHEME.resources:
-            self._by_prefix.setdefault(prefix_of(resource), resource)
+            if twin_of(resource) is None:
+                self._by_prefix.setdefault(prefix_of(resource), resource)
         self._plain = Strategy()
 
     def strategy(self, resource: Resource) -> Strategy:

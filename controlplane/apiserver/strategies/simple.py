@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
@@ -103,16 +103,23 @@ def _keys(obj: Any) -> Iterator[FieldError]:
         yield FieldError("data", f"Too long: may not be more than {CONFIG_MOST} bytes", reason="FieldValueTooLong")
 
 
+_regarding: dict[str, Callable[[core_v1.Event], str]] = {
+    "kind": lambda o: o.involved_object.kind,
+    "namespace": lambda o: o.involved_object.namespace,
+    "name": lambda o: o.involved_object.name,
+    "uid": lambda o: o.involved_object.uid,
+    "apiVersion": lambda o: o.involved_object.api_version,
+    "resourceVersion": lambda o: o.involved_object.resource_version,
+    "fieldPath": lambda o: o.involved_object.field_path,
+}
+
+
 class EventStrategy(Strategy):
     fields: ClassVar = {
         **METADATA_FIELDS,
-        "involvedObject.kind": lambda o: o.involved_object.kind,
-        "involvedObject.namespace": lambda o: o.involved_object.namespace,
-        "involvedObject.name": lambda o: o.involved_object.name,
-        "involvedObject.uid": lambda o: o.involved_object.uid,
-        "involvedObject.apiVersion": lambda o: o.involved_object.api_version,
-        "involvedObject.resourceVersion": lambda o: o.involved_object.resource_version,
-        "involvedObject.fieldPath": lambda o: o.involved_object.field_path,
+        **{f"involvedObject.{name}": read for name, read in _regarding.items()},
+        **{f"regarding.{name}": read for name, read in _regarding.items()},
+        "reportingController": lambda o: o.reporting_component,
         "reason": lambda o: o.reason,
         "reportingComponent": lambda o: o.reporting_component,
         "source": lambda o: o.source.component or o.reporting_component,

@@ -11,6 +11,7 @@ import msgspec
 
 from controlplane.apiserver.items import Item
 from controlplane.apiserver.tables import pods, rows
+from controlplane.apiserver.versions import twin_of
 from kubeapi.meta import Table, TableColumnDefinition, TableRow
 from kubeapi.scheme import Resource
 from kubeapi.types import meta_v1
@@ -74,9 +75,14 @@ def _plain_row(obj: Any, now: datetime) -> list[Any]:
 _PLAIN: tuple[str, RowOf] = ("Name|Created At", _plain_row)
 
 
+def _columns(resource: Resource) -> tuple[str, RowOf]:
+    twin = twin_of(resource)
+    return COLUMNS.get(twin.stored.qualified if twin is not None else resource.qualified, _PLAIN)
+
+
 def columns_of(resource: Resource) -> list[TableColumnDefinition]:
     found = []
-    for word in COLUMNS.get(resource.qualified, _PLAIN)[0].split("|"):
+    for word in _columns(resource)[0].split("|"):
         name = word.rstrip("+#!")
         kind = "integer" if "#" in word else "boolean" if "!" in word else "string"
         found.append(
@@ -99,7 +105,12 @@ def make_table(
     with_columns: bool = True,
 ) -> Table:
     """`with_columns` False for all but the first event of a watch."""
-    row_of = COLUMNS.get(resource.qualified, _PLAIN)[1]
+    twin = twin_of(resource)
+    row_of = _columns(resource)[1]
+
+    def cells(obj: Any) -> list[Any]:
+        return row_of(twin.up(obj) if twin is not None else obj, now)
+
     return Table(
         metadata=meta_v1.ListMeta(
             resource_version=str(revision),
@@ -107,7 +118,7 @@ def make_table(
             remaining_item_count=remaining or None,
         ),
         column_definitions=columns_of(resource) if with_columns else [],
-        rows=[TableRow(cells=row_of(i.object, now), object=_shown(i, include)) for i in items],
+        rows=[TableRow(cells=cells(i.object), object=_shown(i, include)) for i in items],
     )
 
 
