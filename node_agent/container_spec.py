@@ -1,6 +1,7 @@
 """From a container as the user wishes it to the literal spec that a runtime takes. Pure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from kubeapi.quantity import parse
 from kubeapi.types.core_v1 import Container, Pod
@@ -18,20 +19,19 @@ class BadConfig(Exception):
 
 
 def container_spec(
-    pod: Pod, start: Start, *, env: Mapping[str, str], mounts: Sequence[Mount], node_memory: int
+    pod: Pod, start: Start, *, env: Mapping[str, str], mounts: Sequence[Mount], node_memory: int, image_user: str = ""
 ) -> ContainerSpec:
-    """Raises BadConfig."""
+    """Raises BadConfig. `image_user`: whom the image runs as if nothing is said."""
     wish = start.wish
+    _refuse_what_we_lack(pod, wish)
     requests = {**wish.resources.limits, **wish.resources.requests}
     security, shared = wish.security_context, pod.spec.security_context
     capabilities = security.capabilities if security else None
     user = _first(security.run_as_user if security else None, shared.run_as_user if shared else None)
     group = _first(security.run_as_group if security else None, shared.run_as_group if shared else None)
     non_root = _first(security.run_as_non_root if security else None, shared.run_as_non_root if shared else None)
-    if non_root and user == 0:
-        raise BadConfig("container's runAsUser breaks non-root policy")
-    if non_root and user is None:
-        raise BadConfig("container has runAsNonRoot and no numeric runAsUser: cannot verify that its user is not root")
+    if non_root:
+        _insist_on_non_root(user, image_user.partition(":")[0])
     extra_groups = [*(shared.supplemental_groups if shared else ())]
     if shared and shared.fs_group is not None:
         extra_groups.append(shared.fs_group)
@@ -61,6 +61,10 @@ def container_spec(
         add_capabilities=capabilities.add if capabilities else (),
         drop_capabilities=capabilities.drop if capabilities else (),
         no_new_privileges=bool(security and security.allow_privilege_escalation is False),
+        seccomp=_seccomp(pod, wish),
+        apparmor=_apparmor(pod, wish),
+        selinux=_selinux(pod, wish),
+        unmasked_proc=bool(security and security.proc_mount == "Unmasked"),
         host_pid=pod.spec.host_pid,
         share_pid=bool(pod.spec.share_process_namespace),
         tty=wish.tty,
@@ -69,6 +73,55 @@ def container_spec(
         stop_signal=(wish.lifecycle.stop_signal or "") if wish.lifecycle else "",
         backoff_step=start.backoff_step,
     )
+
+
+def _insist_on_non_root(user: int | bool | None, image_user: str) -> None:
+    if user == 0:
+        raise BadConfig("container's runAsUser breaks non-root policy")
+    if user is not None:
+        return
+    if image_user in ("", "0"):
+        raise BadConfig("container has runAsNonRoot and image will run as root")
+    if not image_user.isdigit():
+        text = f"image has non-numeric user ({image_user}), cannot verify user is non-root"
+        raise BadConfig(f"container has runAsNonRoot and {text}")
+
+
+def _refuse_what_we_lack(pod: Pod, wish: Container) -> None:
+    for resource in {**wish.resources.requests, **wish.resources.limits}:
+        if resource.startswith("hugepages-"):
+            raise BadConfig(f"{resource} is not supported here")
+    if wish.resources.claims:
+        raise BadConfig("resource claims are not supported here")
+    security, shared = wish.security_context, pod.spec.security_context
+    if (security and security.windows_options) or (shared and shared.windows_options):
+        raise BadConfig("windowsOptions are not supported here")
+
+
+def _seccomp(pod: Pod, wish: Container) -> Literal["", "unconfined"]:
+    """Not said is the engine's default, as under a kubelet with seccompDefault: the safer of the two."""
+    security, shared = wish.security_context, pod.spec.security_context
+    profile = (security and security.seccomp_profile) or (shared and shared.seccomp_profile) or None
+    if profile is not None and profile.type == "Localhost":
+        raise BadConfig("seccomp profiles of type Localhost are not supported here")
+    return "unconfined" if profile is not None and profile.type == "Unconfined" else ""
+
+
+def _apparmor(pod: Pod, wish: Container) -> str:
+    security, shared = wish.security_context, pod.spec.security_context
+    profile = (security and security.app_armor_profile) or (shared and shared.app_armor_profile) or None
+    if profile is None or profile.type == "RuntimeDefault":
+        return ""
+    return "unconfined" if profile.type == "Unconfined" else profile.localhost_profile or ""
+
+
+def _selinux(pod: Pod, wish: Container) -> list[str]:
+    security, shared = wish.security_context, pod.spec.security_context
+    options = (security and security.se_linux_options) or (shared and shared.se_linux_options) or None
+    if options is None:
+        return []
+    parts = {"user": options.user, "role": options.role, "type": options.type, "level": options.level}
+    return [f"{name}:{value}" for name, value in parts.items() if value]
 
 
 def cpu_shares(cores: float) -> int:

@@ -1,28 +1,34 @@
 """Starts one container: image, environment, mounts, runtime, postStart. Every refusal is a Blocked with its reason."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from kubeapi.errors import ApiError
 from kubeapi.types.core_v1 import Container as ContainerWish
-from kubeapi.types.core_v1 import Pod
+from kubeapi.types.core_v1 import Pod, Secret
 from node_agent import pod_files
 from node_agent.checks import Target
 from node_agent.container_spec import BadConfig, container_spec
 from node_agent.environment import environment
 from node_agent.parts import Parts
 from node_agent.pod_plan import Blocked, Start
+from node_agent.pull_secrets import logins_for
 from node_agent.references import MissingReference
 from node_agent.runtimes.errors import CreateFailed, ImageNotFound, RuntimeUnavailable
-from node_agent.runtimes.interface import Container, Mount
+from node_agent.runtimes.interface import Container, Login, Mount
 from node_agent.volumes import Place, mounts_of
 
 CONFIG_RETRY = 5.0
 PULL_FIRST, PULL_MOST = 10.0, 300.0
 TERMINATION_LOG = "/dev/termination-log"
 HOOK_LIMIT = 300.0
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+:[0-9a-fA-F]{32,})?"
+    r"|(?:sha256:)?[0-9a-f]{64}"
+)
 
 
 class ContainerStarter:
@@ -55,7 +61,8 @@ class ContainerStarter:
             if home is not None:
                 mounts += await asyncio.to_thread(self._own_files, pod, start, home, pod_ip, mounts)
             memory = int(parts.facts.allocatable.get("memory", 0))
-            spec = container_spec(pod, start, env=env, mounts=mounts, node_memory=memory)
+            user = await parts.runtime.image_user(wish.image)
+            spec = container_spec(pod, start, env=env, mounts=mounts, node_memory=memory, image_user=user)
         except (MissingReference, BadConfig) as error:
             return self._refuse(pod, "CreateContainerConfigError", f"{error}", CONFIG_RETRY, say="Failed")
         except ApiError as error:
@@ -85,6 +92,9 @@ class ContainerStarter:
 
     async def _image(self, pod: Pod, wish: ContainerWish) -> Blocked | None:
         runtime, image = self._parts.runtime, wish.image
+        if not _IMAGE.fullmatch(image):
+            text = f'Failed to apply default image tag "{image}": couldn\'t parse image name'
+            return self._refuse(pod, "InvalidImageName", text, PULL_MOST, say="InspectFailed")
         policy = wish.image_pull_policy or "IfNotPresent"
         if policy != "Always" and await runtime.has_image(image):
             self._say(pod, "Pulled", f'Container image "{image}" already present on machine')
@@ -95,7 +105,7 @@ class ContainerStarter:
         self._say(pod, "Pulling", f'Pulling image "{image}"')
         begun = self._parts.clock.monotonic()
         try:
-            await runtime.pull_image(image)
+            await runtime.pull_image(image, logins=await self._logins(pod, image))
         except RuntimeUnavailable:
             raise
         except ImageNotFound as error:
@@ -108,6 +118,20 @@ class ContainerStarter:
         took = self._parts.clock.monotonic() - begun
         self._say(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
         return None
+
+    async def _logins(self, pod: Pod, image: str) -> list[Login]:
+        found, missing = list[Secret](), list[str]()
+        for ref in pod.spec.image_pull_secrets:
+            secret = await self._parts.references.find(Secret, pod.metadata.namespace, ref.name)
+            if secret is None:
+                missing.append(ref.name)
+            else:
+                found.append(secret)
+        if missing:
+            text = f"Unable to retrieve some image pull secrets ({', '.join(missing)})"
+            text += "; attempting to pull the image may not succeed."
+            self._warn(pod, "FailedToRetrieveImagePullSecret", text)
+        return logins_for(image, found)
 
     def _own_files(self, pod: Pod, start: Start, home: Path, pod_ip: str, mounts: list[Mount]) -> list[Mount]:
         """hosts, resolv.conf and the file for the last words, unless the user mounts something there."""

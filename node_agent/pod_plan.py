@@ -60,6 +60,12 @@ class Observed:
     def newest(self, name: str) -> Container | None:
         return max((c for c in self.containers if c.name == name and c.kind != "sandbox"), key=_attempt, default=None)
 
+    def outlived(self, container: Container) -> bool:
+        """It ran in a sandbox that is no more."""
+        sandbox = self.sandbox()
+        made, begun = container.created, sandbox.created if sandbox is not None else None
+        return made is not None and begun is not None and made < begun
+
     def sandbox(self) -> Container | None:
         return max((c for c in self.containers if c.kind == "sandbox"), key=_attempt, default=None)
 
@@ -149,6 +155,13 @@ def restarts(policy: str, exit_code: int) -> bool:
     return policy in ("Always", "") or (policy == "OnFailure" and exit_code != 0)
 
 
+def comes_back(pod: Pod, wish: ContainerWish, ended: Container) -> bool:
+    """Whether an init or app container is restarted after this end."""
+    if ended.kind == "init" and not is_sidecar(wish):
+        return ended.exit_code != 0 and pod.spec.restart_policy != "Never"
+    return is_sidecar(wish) or restarts(pod.spec.restart_policy, ended.exit_code)
+
+
 def is_sidecar(wish: ContainerWish) -> bool:
     return wish.restart_policy == "Always"
 
@@ -225,7 +238,9 @@ class _Draft:
 
 def _inits_pass(pod: Pod, observed: Observed, draft: _Draft) -> bool:
     """Tends the init containers; true when the apps may start."""
-    begun = any(observed.newest(wish.name) for wish in pod.spec.containers)
+    apps = [observed.newest(wish.name) for wish in pod.spec.containers]
+    # A new sandbox is a new beginning: what init containers did to the old one (its network, say) is gone.
+    begun = any(app is not None and not observed.outlived(app) for app in apps)
     policy = pod.spec.restart_policy
     for wish in pod.spec.init_containers:
         found = observed.newest(wish.name)
@@ -234,6 +249,9 @@ def _inits_pass(pod: Pod, observed: Observed, draft: _Draft) -> bool:
             report = observed.probes.get(found.id) if found else None
             if not begun and not (found and found.state == "running" and report and report.started):
                 return False
+        elif not begun and found is not None and observed.outlived(found):
+            draft.tend(wish, "init", observed, restarts=lambda c: True)
+            return False
         elif not begun and not (found and found.state == "exited" and found.exit_code == 0):
             draft.tend(wish, "init", observed, restarts=lambda c: c.exit_code != 0 and policy != "Never")
             return False

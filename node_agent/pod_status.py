@@ -27,12 +27,12 @@ from kubeapi.types.core_v1 import (
 from node_agent.pod_plan import (
     Observed,
     ProbeReport,
+    comes_back,
     ephemeral_wishes,
     is_sidecar,
     outcome_of,
     restart_at,
     restart_delay,
-    restarts,
     steps_so_far,
 )
 from node_agent.runtimes.interface import Container
@@ -158,7 +158,7 @@ def _status(pod: Pod, wish: ContainerWish, kind: str, observed: Observed, about:
     else:
         state = ended
         ready = kind == "init" and not is_sidecar(wish) and newest.exit_code == 0
-        if not about.ended and _comes_back(pod, wish, kind, newest):
+        if not about.ended and kind != "ephemeral" and comes_back(pod, wish, newest):
             at = restart_at(newest)
             if blocked is not None:
                 waiting = ContainerStateWaiting(reason=blocked.reason, message=blocked.message)
@@ -190,14 +190,6 @@ def _recorded(pod: Pod, name: str, kind: str) -> ContainerStatus | None:
         "ephemeral": pod.status.ephemeral_container_statuses,
     }
     return next((s for s in lists[kind] if s.name == name and s.state.terminated is not None), None)
-
-
-def _comes_back(pod: Pod, wish: ContainerWish, kind: str, ended: Container) -> bool:
-    if kind == "ephemeral":
-        return False
-    if kind == "init" and not is_sidecar(wish):
-        return ended.exit_code != 0 and pod.spec.restart_policy != "Never"
-    return is_sidecar(wish) or restarts(pod.spec.restart_policy, ended.exit_code)
 
 
 def _anything_runs(observed: Observed) -> bool:

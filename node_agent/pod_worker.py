@@ -19,15 +19,16 @@ from typing import Any
 from kubeapi.errors import ApiError, Conflict, NotFound
 from kubeapi.types.core_v1 import Container as ContainerWish
 from kubeapi.types.core_v1 import Pod
+from node_agent.admission import obstacle, refusal
 from node_agent.checks import Target
 from node_agent.container_starter import HOOK_LIMIT, ContainerStarter
 from node_agent.parts import Parts
 from node_agent.pod_files import hostname_of
-from node_agent.pod_plan import Blocked, Observed, Plan, is_sidecar, plan_pod
+from node_agent.pod_plan import Blocked, Observed, Plan, comes_back, is_sidecar, plan_pod, restart_at
 from node_agent.pod_status import Circumstances, build_status
 from node_agent.probing import ProbeSet
 from node_agent.references import MissingReference
-from node_agent.runtimes.errors import RuntimeFault
+from node_agent.runtimes.errors import CreateFailed, RuntimeFault
 from node_agent.runtimes.interface import Container, SandboxSpec
 from node_agent.volumes import Place
 
@@ -45,6 +46,14 @@ class Phase(Enum):
     SYNCING = "syncing"
     TERMINATING = "terminating"
     TERMINATED = "terminated"
+
+
+class Unable(Exception):
+    """A step that did not work, with the reason of its event. Tried again."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class PodWorker:
@@ -76,6 +85,8 @@ class PodWorker:
         self._refreshed = 0.0
         self._failures = 0
         self._last_words: dict[str, str] = {}
+        self._told: set[str] = set()
+        """Ids of containers whose back-off has been told as an event."""
         self.update(pod)
 
     @property
@@ -141,6 +152,8 @@ class PodWorker:
             return delay
         except MissingReference as error:
             self._warn("FailedMount", str(error))
+        except Unable as error:
+            self._warn(error.reason, str(error))
         except (RuntimeFault, ApiError, OSError) as error:
             self._parts.log.warning("pod %s: %s", self._name(), error)
             self._warn("FailedSync", f"error syncing pod: {error}")
@@ -178,6 +191,11 @@ class PodWorker:
         parts = self._parts
         if self._start_time is None:
             self._start_time = parts.clock.now().replace(microsecond=0)
+        if (refused := refusal(self._pod)) is not None:
+            self._warn(refused[0], refused[1])
+            self._outcome = Plan(finished="Failed", reason=refused[0], message=refused[1])
+            self._ending.set()
+            return 0.0
         observed = await self._observe()
         plan = plan_pod(self._pod, observed, parts.clock.now())
         if plan.finished:
@@ -211,6 +229,7 @@ class PodWorker:
         await self._write(await self._observe())
         if plan.start or plan.stop:
             return 0.0
+        self._tell_of_back_offs(observed)
         now = parts.clock.now()
         waits = [REFRESH] if self._refreshes() else []
         if self._age_blocks(now):
@@ -218,6 +237,18 @@ class PodWorker:
         if plan.look_again is not None:
             waits.append(max(0.0, (plan.look_again - now).total_seconds()))
         return min(waits, default=None)
+
+    def _tell_of_back_offs(self, observed: Observed) -> None:
+        """Once for each container that has ended and must wait."""
+        now, pod = self._parts.clock.now(), self._pod
+        for wish in [*pod.spec.init_containers, *pod.spec.containers]:
+            found = observed.newest(wish.name)
+            if found is None or found.state != "exited" or found.id in self._told or not comes_back(pod, wish, found):
+                continue
+            if (at := restart_at(found)) is not None and at > now:
+                self._told.add(found.id)
+                text = f"{pod.metadata.name}_{pod.metadata.namespace}({self.uid})"
+                self._warn("BackOff", f"Back-off restarting failed container {wish.name} in pod {text}")
 
     async def _prepare_volumes(self, before: Mapping[str, Place] | None) -> Mapping[str, Place]:
         """A pod that has its volumes keeps them, though what they show can no longer be read."""
@@ -233,19 +264,27 @@ class PodWorker:
     async def _make_sandbox(self, attempt: int) -> None:
         pod = self._pod
         security = pod.spec.security_context
-        sandbox = await self._parts.runtime.run_sandbox(
-            SandboxSpec(
-                pod_uid=self.uid,
-                name=pod.metadata.name,
-                namespace=pod.metadata.namespace,
-                hostname=hostname_of(pod),
-                host_network=pod.spec.host_network,
-                host_pid=pod.spec.host_pid,
-                host_ipc=pod.spec.host_ipc,
-                sysctls={s.name: s.value for s in security.sysctls} if security else {},
-                attempt=attempt,
+        hostname = hostname_of(pod)
+        if pod.spec.set_hostname_as_fqdn and pod.spec.subdomain:
+            hostname = f"{hostname}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{self._parts.facts.domain}"
+        try:
+            if reason := obstacle(pod, hostname):
+                raise CreateFailed(reason)
+            sandbox = await self._parts.runtime.run_sandbox(
+                SandboxSpec(
+                    pod_uid=self.uid,
+                    name=pod.metadata.name,
+                    namespace=pod.metadata.namespace,
+                    hostname=hostname,
+                    host_network=pod.spec.host_network,
+                    host_pid=pod.spec.host_pid,
+                    host_ipc=pod.spec.host_ipc,
+                    sysctls={s.name: s.value for s in security.sysctls} if security else {},
+                    attempt=attempt,
+                )
             )
-        )
+        except CreateFailed as error:
+            raise Unable("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}") from error
         await self._attach(sandbox)
 
     async def _attach(self, sandbox: Container) -> None:

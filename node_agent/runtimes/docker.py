@@ -38,7 +38,7 @@ from node_agent.runtimes.errors import (
     RuntimeUnavailable,
 )
 from node_agent.runtimes.hangup import hang_up
-from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, SandboxSpec
+from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, Login, SandboxSpec
 from node_agent.runtimes.log_files import follow as log_files
 from node_agent.runtimes.log_files import followable
 
@@ -254,14 +254,32 @@ class DockerRuntime:
             return False
         return True
 
-    async def pull_image(self, image: str) -> None:
+    async def image_user(self, image: str) -> str:
+        raw = await self._call(lambda: self._api.inspect_image(image))
+        return str((raw.get("Config") or {}).get("User") or "")
+
+    async def pull_image(self, image: str, *, logins: Sequence[Login] = ()) -> None:
+        refusals: list[str] = []
+        for login in logins or (None,):
+            try:
+                return await self._pull(image, login)
+            except RuntimeUnavailable:
+                raise
+            except RuntimeFault as error:
+                refusals.append(str(error))
+        raise ImageNotFound("; ".join(dict.fromkeys(refusals)))
+
+    async def _pull(self, image: str, login: Login | None) -> None:
         repository, tag = split_image(image)
-        try:
-            await self._call(lambda: self._api.pull(repository, tag=tag))
-        except RuntimeUnavailable:
-            raise
-        except RuntimeFault as error:
-            raise ImageNotFound(str(error)) from error
+        auth: dict[str, str] = {}
+        if login is not None:
+            named = {"username": login.username, "password": login.password}
+            auth = {"identitytoken": login.identity_token} if login.identity_token else named
+        text = await self._call(lambda: self._api.pull(repository, tag=tag, auth_config=auth))
+        # What goes wrong after the first byte is told in the stream, under a status of 200.
+        for line in str(text).splitlines():
+            if line.startswith("{") and (problem := json.loads(line).get("error")):
+                raise RuntimeFault(str(problem))
 
     async def usage(self) -> Mapping[str, tuple[float, int]]:
         running = [c.id for c in await self.list() if c.state == "running"]

@@ -51,7 +51,7 @@ def sandbox_options(spec: SandboxSpec, *, image: str, node: str, oom_score_adj: 
         host["Sysctls"] = dict(spec.sysctls)
     body: dict[str, Any] = {"Image": image, "Labels": sandbox_labels(spec, node), "HostConfig": host}
     if not spec.host_network:
-        body["Hostname"] = spec.hostname[:63]
+        body["Hostname"] = spec.hostname[:64]
     return body
 
 
@@ -71,11 +71,13 @@ def container_options(spec: ContainerSpec, sandbox: Container, *, node: str, oom
         "CapAdd": list(spec.add_capabilities),
         "CapDrop": list(spec.drop_capabilities),
         "GroupAdd": [str(group) for group in spec.groups],
-        "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
+        "SecurityOpt": _security(spec),
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
     }
     if spec.cpu_quota:
         host |= {"CpuPeriod": CPU_PERIOD, "CpuQuota": max(1000, round(spec.cpu_quota * CPU_PERIOD))}
+    if spec.unmasked_proc:
+        host |= {"MaskedPaths": [], "ReadonlyPaths": []}
     body: dict[str, Any] = {
         "Image": spec.image,
         "Labels": container_labels(spec, sandbox, node),
@@ -95,6 +97,17 @@ def container_options(spec: ContainerSpec, sandbox: Container, *, node: str, oom
     if spec.stop_signal:
         body["StopSignal"] = spec.stop_signal
     return body
+
+
+def _security(spec: ContainerSpec) -> list[str]:
+    found = [f"label={label}" for label in spec.selinux]
+    if spec.no_new_privileges:
+        found.append("no-new-privileges")
+    if spec.seccomp:
+        found.append(f"seccomp={spec.seccomp}")
+    if spec.apparmor:
+        found.append(f"apparmor={spec.apparmor}")
+    return found
 
 
 def container_of(raw: Mapping[str, Any]) -> Container:

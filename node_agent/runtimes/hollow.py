@@ -13,7 +13,7 @@ from typing import Any
 
 from kubeapi.clock import Clock
 from node_agent.runtimes.errors import ContainerNotFound, CreateFailed, ImageNotFound
-from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, SandboxSpec
+from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, Login, SandboxSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class Behaviour:
     pull_seconds: float = 0.0
     absent: bool = False
     """No registry has this image."""
+    user: str = "65532"
+    """Whom the image runs as: not root, so that a pod that insists on it runs on a hollow node too."""
+    login: Login | None = None
+    """Only who has this one may pull it."""
 
 
 class HollowRuntime:
@@ -200,8 +204,15 @@ class HollowRuntime:
     async def has_image(self, image: str) -> bool:
         return image in self._images
 
-    async def pull_image(self, image: str) -> None:
+    async def image_user(self, image: str) -> str:
+        return self._behaviours.get(image, Behaviour()).user
+
+    async def pull_image(self, image: str, *, logins: Sequence[Login] = ()) -> None:
         behaviour = self._behaviours.get(image, Behaviour())
+        if behaviour.login is not None and behaviour.login not in logins:
+            raise ImageNotFound(
+                f"pull access denied for {image}, repository does not exist or may require 'docker login'"
+            )
         if behaviour.pull_seconds:
             await asyncio.sleep(behaviour.pull_seconds)
         if behaviour.absent:

@@ -66,6 +66,13 @@ class ContainerSpec:
     """Its stdin ends when the first who attached to it has gone."""
     stop_signal: str = ""
     no_new_privileges: bool = False
+    seccomp: Literal["", "unconfined"] = ""
+    """Empty: the engine's default profile."""
+    apparmor: str = ""
+    """A profile's name, or "unconfined"; empty: the engine's default."""
+    selinux: Sequence[str] = ()
+    """Labels such as "user:x", "type:y"."""
+    unmasked_proc: bool = False
     host_pid: bool = False
     share_pid: bool = False
     """All containers of the pod see each other's processes."""
@@ -105,6 +112,15 @@ class ImageInfo:
     id: str
     names: Sequence[str]
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """At a registry."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
 
 
 class ExecStream(Protocol):
@@ -160,7 +176,14 @@ class Runtime(Protocol):
 
     async def images(self) -> Sequence[ImageInfo]: ...
     async def has_image(self, image: str) -> bool: ...
-    async def pull_image(self, image: str) -> None: ...
+    async def image_user(self, image: str) -> str:
+        """Whom the image runs as when nobody says otherwise; "" is root."""
+        ...
+
+    async def pull_image(self, image: str, *, logins: Sequence[Login] = ()) -> None:
+        """Tries the logins in turn; without any, as nobody. Raises ImageNotFound with what the registry said."""
+        ...
+
     async def usage(self) -> Mapping[str, tuple[float, int]]:
         """By container id: cumulative CPU seconds and working set bytes."""
         ...

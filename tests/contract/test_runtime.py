@@ -11,7 +11,7 @@ from kubeapi.clock import SystemClock
 from node_agent.runtimes.docker import DockerRuntime
 from node_agent.runtimes.errors import ContainerNotFound, CreateFailed, ImageNotFound
 from node_agent.runtimes.hollow import Behaviour, HollowRuntime
-from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, Runtime, SandboxSpec
+from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, Login, Runtime, SandboxSpec
 
 IMAGE = "sampan/busybox:1"
 
@@ -267,3 +267,36 @@ async def test_a_missing_command_is_shown_as_an_exit() -> None:
         for container in await runtime.list():
             await runtime.remove(container.id)
         await runtime.close()
+
+
+@pytest.mark.docker
+async def test_docker_does_what_a_security_context_says() -> None:
+    runtime = DockerRuntime(node_name=f"contract-{uuid.uuid4().hex[:8]}")
+    await runtime.prepare()
+    world = World(runtime, uuid.uuid4().hex)
+    script = "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status; grep -c ' /proc/sys ' /proc/mounts; id -u; id -G"
+    try:
+        sandbox = await runtime.run_sandbox(world.sandbox())
+
+        async def says(name: str, **fields: object) -> list[str]:
+            made = await runtime.start_container(world.spec(name, script, **fields), sandbox)
+            await ended(world, made.id)
+            return b"".join([part async for part in runtime.logs(made.id)]).decode().split()
+
+        strict = await says("strict", no_new_privileges=True, user="1000:1001", groups=[2000])
+        assert strict == ["NoNewPrivs:", "1", "Seccomp:", "2", "1", "1000", "1001", "2000"]
+        free = await says("free", seccomp="unconfined", unmasked_proc=True)
+        assert free[:5] == ["NoNewPrivs:", "0", "Seccomp:", "0", "0"]
+        assert await runtime.image_user(IMAGE) == ""
+    finally:
+        for container in await runtime.list():
+            await runtime.remove(container.id)
+        await runtime.close()
+
+
+async def test_an_image_nobody_has_is_not_found_whoever_asks(world: World) -> None:
+    image = "localhost:1/nothing:here"
+    if isinstance(world.runtime, HollowRuntime):
+        world.runtime.script(image, Behaviour(absent=True))
+    with pytest.raises(ImageNotFound):
+        await world.runtime.pull_image(image, logins=[Login("me", "pw"), Login("you", "pw")])

@@ -23,16 +23,21 @@ from kubeapi.types.core_v1 import (
     ExecAction,
     Lifecycle,
     LifecycleHandler,
+    LocalObjectReference,
     Node,
     Pod,
+    PodSecurityContext,
     Probe,
+    Secret,
     SleepAction,
+    Sysctl,
 )
 from kubeapi.types.meta_v1 import ObjectMeta
 from node_agent.agent import NodeAgent
 from node_agent.dialing import PlainDialer
 from node_agent.node_object import Machine
 from node_agent.runtimes.hollow import Behaviour, HollowRuntime
+from node_agent.runtimes.interface import Login
 from sampan.node import NodeConfig, build
 from tests.unit.node_agent.memory_client import MemoryClient
 from tests.unit.node_agent.pods import IMAGE, pod, wish
@@ -285,3 +290,51 @@ async def test_containers_of_a_pod_that_vanished_meanwhile_are_removed(world: Wo
         assert await again.runtime.list() == []
     finally:
         await again.end()
+
+
+async def test_an_image_is_pulled_with_the_login_of_the_pods_secret(world: World) -> None:
+    image = "registry.example.org/team/app:v1"
+    world.runtime.script(image, Behaviour(login=Login("me", "pw")))
+    await world.begin()
+    thing = pod(replace(wish(), image=image), image_pull_secrets=[LocalObjectReference(name="key")])
+    await world.client.create(thing)
+    await world.until(lambda: world.waiting() == "ErrImagePull")
+    await world.until(lambda: {"FailedToRetrieveImagePullSecret", "Failed"} <= world.reasons())
+    auths = b'{"auths": {"registry.example.org": {"username": "me", "password": "pw"}}}'
+    meta = ObjectMeta(name="key", namespace="default")
+    kind = "kubernetes.io/dockerconfigjson"
+    await world.client.create(Secret(metadata=meta, type=kind, data={".dockerconfigjson": auths}))
+    await world.until(world.ready)
+
+
+async def test_a_name_that_is_no_image_is_told_as_such(world: World) -> None:
+    await world.begin()
+    await world.client.create(pod(replace(wish(), image="Not An Image")))
+    await world.until(lambda: world.waiting() == "InvalidImageName")
+
+
+async def test_a_forbidden_sysctl_fails_the_pod(world: World) -> None:
+    await world.begin()
+    security = PodSecurityContext(sysctls=[Sysctl(name="kernel.msgmax", value="1")])
+    await world.client.create(pod(security_context=security))
+
+    def failed() -> bool:
+        found = world.pod()
+        return found is not None and (found.status.phase, found.status.reason) == ("Failed", "SysctlForbidden")
+
+    await world.until(failed)
+
+
+async def test_a_sandbox_that_cannot_be_had_is_an_event_and_the_pod_waits(world: World) -> None:
+    await world.begin()
+    await world.client.create(pod(runtime_class_name="gvisor"))
+    await world.until(lambda: "FailedCreatePodSandBox" in world.reasons())
+    assert world.waiting() == "ContainerCreating"
+
+
+async def test_a_container_that_waits_for_its_restart_is_an_event(world: World) -> None:
+    world.runtime.script(IMAGE, Behaviour(exit_after=0.1, exit_code=1))
+    await world.begin()
+    await world.client.create(pod())
+    await world.until(lambda: world.waiting() == "CrashLoopBackOff")
+    await world.until(lambda: "BackOff" in world.reasons())

@@ -140,3 +140,19 @@ def test_the_last_two_attempts_are_kept() -> None:
     history = [ended(attempt=n, id=f"c-{n}") for n in range(3)]
     found = plan(pod(), sandbox(), *history, made(attempt=3))
     assert sorted(found.remove) == ["c-0", "c-1"]
+
+
+def test_a_new_sandbox_runs_init_containers_again_before_the_apps() -> None:
+    thing = pod(inits=[wish("init")])
+    lost = [ended("init", 0, ago=50, kind="init"), ended("c", 137, ago=1)]
+    found = plan(thing, sandbox(created=NOW), *lost)
+    assert starts(found) == [("init", 1, 1)]
+    again = made("init", attempt=1, kind="init", state="exited", created=NOW + timedelta(seconds=1), finished=NOW)
+    found = plan(thing, sandbox(created=NOW), *lost, again)
+    assert starts(found) == [("c", 1, 1)]
+
+
+def test_in_the_same_sandbox_they_run_once() -> None:
+    thing = pod(inits=[wish("init")])
+    old = sandbox(created=NOW - timedelta(hours=1))
+    assert starts(plan(thing, old, ended("init", 0, ago=50, kind="init"), ended("c", 1))) == [("c", 1, 1)]
