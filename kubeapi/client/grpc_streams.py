@@ -1,9 +1,14 @@
-"""A command that runs in a container, as the caller of Exec sees it."""
+"""A command that runs in a container, as the caller of Exec sees it.
+
+What is sent to a command that has ended is dropped: output() and exit_code() tell how it ended.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from kubeapi.client.grpc_errors import translated
@@ -39,17 +44,18 @@ class RemoteCommand:
                 self._call.cancel()
 
     async def write(self, data: bytes) -> None:
-        with translated():
-            for at in range(0, len(data), _CHUNK):
-                await self._call.write(pb.ExecInput(stdin=data[at : at + _CHUNK]))
+        for at in range(0, len(data), _CHUNK):
+            await self._send(pb.ExecInput(stdin=data[at : at + _CHUNK]))
 
     async def close_stdin(self) -> None:
-        with translated():
-            await self._call.write(pb.ExecInput(close_stdin=True))
+        await self._send(pb.ExecInput(close_stdin=True))
 
     async def resize(self, width: int, height: int) -> None:
-        with translated():
-            await self._call.write(pb.ExecInput(resize=pb.TerminalSize(width=width, height=height)))
+        await self._send(pb.ExecInput(resize=pb.TerminalSize(width=width, height=height)))
+
+    async def _send(self, message: pb.ExecInput) -> None:
+        with translated(), suppress(asyncio.InvalidStateError):
+            await self._call.write(message)
 
     async def exit_code(self) -> int:
         """After output() has ended. Raises what kept the command from running."""
