@@ -9,6 +9,7 @@ from random import Random, SystemRandom
 
 import uvloop
 
+from controlplane.controllers.cronjob.controller import CronJobs
 from controlplane.controllers.daemonset.controller import DaemonSets
 from controlplane.controllers.deployment.controller import Deployments
 from controlplane.controllers.disruption.controller import Disruptions
@@ -23,6 +24,7 @@ from controlplane.controllers.podgc.controller import PodGarbageCollector
 from controlplane.controllers.replicaset.controller import ReplicaSets
 from controlplane.controllers.serviceaccount.controller import ServiceAccounts
 from controlplane.controllers.shared import Runnable, Shared
+from controlplane.controllers.statefulset.controller import StatefulSets
 from controlplane.controllers.volumes.controller import DIRECTORY, Volumes
 from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
@@ -48,7 +50,9 @@ def builders(
         lambda shared: [Deployments(shared).controller],
         lambda shared: [EndpointSlices(shared).controller],
         lambda shared: [DaemonSets(shared).controller],
+        lambda shared: [StatefulSets(shared).controller],
         lambda shared: [Jobs(shared).controller],
+        lambda shared: [CronJobs(shared).controller],
         lambda shared: [Disruptions(shared).controller],
         lambda shared: [Namespaces(shared).controller],
         lambda shared: [GarbageCollector(shared).controller],

@@ -6,7 +6,7 @@ what every such loop needs and none should write anew: a cache that is behind mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,10 +81,10 @@ class ManagedPods:
         labels = pod.metadata.labels
         return [key_of(o) for o in owners if labels and label_query(o.spec.selector).matches(labels)]
 
-    async def claim(self, key: Key, owner: Any) -> list[Pod]:
-        """The pods of the owner, as they are after what we did to them."""
+    async def claim(self, key: Key, owner: Any, *, may_be_ours: Callable[[Pod], bool] = lambda pod: True) -> list[Pod]:
+        """The pods of the owner, as they are after what we did to them. Orphans are adopted if they `may_be_ours`."""
         cache = self.informer.cache
-        pods = [*cache.by("controller", owner.metadata.uid), *cache.by("orphan", key.namespace)]
+        pods = [*cache.by("controller", owner.metadata.uid), *filter(may_be_ours, cache.by("orphan", key.namespace))]
         claims = claim(owner, label_query(owner.spec.selector), pods)
         own = {pod.metadata.uid: pod for pod in claims.own}
         if owner.metadata.deletion_timestamp is None:

@@ -14,10 +14,10 @@ from typing import Any
 
 from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
-from kubeapi.clock import Clock
+from kubeapi.clock import Clock, format_micro
 from kubeapi.errors import ApiError, Conflict
 from kubeapi.meta import replace, set_condition
-from kubeapi.types import core_v1
+from kubeapi.types import coordination_v1, core_v1, meta_v1
 from tests.support.make import make_node
 
 
@@ -46,6 +46,16 @@ class FakeKubelet:
         meta = replace(node.metadata, uid="", creation_timestamp=None)
         made = await self._client.create(replace(node, metadata=meta))
         await self._client.update(replace(made, status=node.status), subresource="status")
+        self._jobs.append(self._tasks.create_task(self._beat(node.metadata.name)))
+
+    async def _beat(self, name: str) -> None:
+        spec = coordination_v1.LeaseSpec(holder_identity=name, renew_time=format_micro(self._clock.now()))
+        meta = meta_v1.ObjectMeta(name=name, namespace="kube-node-lease")
+        await self._client.create(coordination_v1.Lease(metadata=meta, spec=spec))
+        while True:
+            await asyncio.sleep(10)
+            renewal = {"spec": {"renewTime": format_micro(self._clock.now())}}
+            await self._client.patch(coordination_v1.Lease, name, renewal, namespace="kube-node-lease")
 
     def stop(self) -> None:
         for task in [*self._jobs, *(t for many in self._known.values() for t in many)]:
