@@ -5,32 +5,45 @@
 decide    the decision alone, each followed by its assumption: with kept rankings, and with nothing kept (baseline)
 bind      the whole way in one process: informers, queue, decision, batched bindings, events; API core on the memory
           store, called without sockets. Baseline: the same bindings, batched likewise, with no scheduler at all.
+bind-grpc the same with the API server in a process of its own, over gRPC on a local socket: `cpu` is the scheduler's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import cProfile
 import json
 import pstats
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from random import Random
 from typing import Any
 
+import grpc.aio
+import uvloop
+
+from controlplane.apiserver.auth.authn import AUTHENTICATED, Authenticator, User
+from controlplane.apiserver.auth.authz import Authorizer
 from controlplane.apiserver.build import api_core
 from controlplane.apiserver.context import RequestContext
+from controlplane.apiserver.doors.calls import Calls
+from controlplane.apiserver.doors.grpc import OPTIONS, GrpcDoor
+from controlplane.apiserver.doors.metrics import Metrics
 from controlplane.scheduler.binder import BATCH, binding_of
 from controlplane.scheduler.decide import Decider, decide
 from controlplane.scheduler.scheduler import Scheduler
 from controlplane.scheduler.snapshot import Snapshot
 from controlplane.storage.embedded import EmbeddedStore
-from kubeapi.client.interface import Write
+from kubeapi.client import grpc_client
+from kubeapi.client.interface import Client, Write
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import SystemClock
 from kubeapi.meta import replace
+from kubeapi.pb.sampan.v1 import api_pb2_grpc
 from kubeapi.types import core_v1, meta_v1
 from tests.support.make import make_node, make_pod, make_replicaset
 
@@ -102,7 +115,7 @@ def fresh(obj: Any) -> Any:
     return replace(obj, metadata=replace(obj.metadata, uid="", creation_timestamp=None))
 
 
-async def fill(client: LocalClient, nodes: int, pods: int, kind: str) -> None:
+async def fill(client: Client, nodes: int, pods: int, kind: str) -> None:
     await client.create(fresh(OWNER))
     for node in nodes_of(nodes):
         made = await client.create(fresh(node))
@@ -128,7 +141,7 @@ async def measure_binding(nodes: int, pods: int, kind: str, profile: bool) -> No
             await schedule_all(client, nodes, pods, kind, profile)
 
 
-async def bind_all(client: LocalClient, nodes: int) -> None:
+async def bind_all(client: Client, nodes: int) -> None:
     found = (await client.list(core_v1.Pod, "default")).items
     for start in range(0, len(found), BATCH):
         writes = [
@@ -140,7 +153,44 @@ async def bind_all(client: LocalClient, nodes: int) -> None:
                 raise result.error
 
 
-async def schedule_all(client: LocalClient, nodes: int, pods: int, kind: str, profile: bool) -> None:
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[Client]:
+    """An API server in another process."""
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"unix:{folder}/api"
+        command = [sys.executable, "-m", "tests.bench.scheduler", "--serve", address]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            await process.stdout.readline()  # it is ready
+            async with grpc_client.connect(address) as client:
+                yield client
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def serve(address: str) -> None:
+    clock, rng = SystemClock(), Random(1)
+    admin = User("admin", ("system:masters", AUTHENTICATED))
+    async with api_core(store=EmbeddedStore(), clock=clock, rng=rng) as api:
+        calls = Calls(api, authenticator=Authenticator(()), authorizer=Authorizer())
+        door = GrpcDoor(calls, sessions=None, metrics=Metrics(), clock=clock, insecure_user=admin)
+        server = grpc.aio.server(options=OPTIONS)
+        api_pb2_grpc.add_ApiServerServicer_to_server(door, server)
+        server.add_insecure_port(address)
+        await server.start()
+        print("ready", flush=True)
+        await server.wait_for_termination()
+
+
+async def measure_served(nodes: int, pods: int, kind: str, profile: bool) -> None:
+    async with served() as client:
+        await fill(client, nodes, pods, kind)
+        await schedule_all(client, nodes, pods, kind, profile, figure="bind-grpc")
+
+
+async def schedule_all(client: Client, nodes: int, pods: int, kind: str, profile: bool, figure: str = "bind") -> None:
     """From the scheduler's start, with all pods waiting, until the last is seen bound."""
     listing = await client.list(core_v1.Pod, "default")
     scheduler = Scheduler(client, clock=SystemClock(), rng=Random(1))
@@ -161,8 +211,8 @@ async def schedule_all(client: LocalClient, nodes: int, pods: int, kind: str, pr
     running.cancel()
     await asyncio.wait([running])
     about = {"nodes": nodes, "pods": pods, "kind": kind}
-    say("bind", pods / took, "pods/s", **about, since_first=round(pods / (begun + took - first)), events="on")
-    say("bind-cpu", used / pods * 1e6, "us/pod", **about)
+    say(figure, pods / took, "pods/s", **about, since_first=round(pods / (begun + took - first)), events="on")
+    say(f"{figure}-cpu", used / pods * 1e6, "us/pod", **about)
     if profile:
         pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(45)
 
@@ -173,13 +223,18 @@ def main() -> None:
     parser.add_argument("--nodes", default="1000,5000")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.serve:
+        uvloop.run(serve(args.serve))
+        return
     kinds = args.kinds.split(",")
     for nodes in (int(n) for n in args.nodes.split(",")):
         for kind in kinds:
             measure_decisions(nodes, args.pods, kind)
         for kind in (k for k in kinds if k in ("bare", "owned")):
-            asyncio.run(measure_binding(nodes, args.pods, kind, args.profile))
+            uvloop.run(measure_binding(nodes, args.pods, kind, args.profile))
+            uvloop.run(measure_served(nodes, args.pods, kind, args.profile))
 
 
 if __name__ == "__main__":
