@@ -17,6 +17,7 @@ from controlplane.controllers.endpoints.controller import EndpointSlices
 from controlplane.controllers.garbage.controller import GarbageCollector
 from controlplane.controllers.job.controller import Jobs
 from controlplane.controllers.manager import ControllerManager
+from controlplane.controllers.metrics import Metrics
 from controlplane.controllers.namespace.controller import Namespaces
 from controlplane.controllers.nodeipam.controller import NodeIpam
 from controlplane.controllers.nodelifecycle.controller import NodeLifecycle
@@ -27,10 +28,11 @@ from controlplane.controllers.shared import Runnable, Shared
 from controlplane.controllers.statefulset.controller import StatefulSets
 from controlplane.controllers.volumes.controller import DIRECTORY, Volumes
 from kubeapi.client import grpc_client
+from kubeapi.client.controller import ControllerMetrics
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
-from sampan import election
+from sampan import election, health
 
 HELP = "run the controllers"
 LEASE = "kube-controller-manager"
@@ -74,8 +76,10 @@ def manager(
     node_monitor_grace: float = 40.0,
     pod_eviction: float | None = None,
     local_path: str = DIRECTORY,
+    metrics: ControllerMetrics | None = None,
 ) -> ControllerManager:
     return ControllerManager(
+        metrics=metrics,
         client=client,
         clock=clock,
         rng=rng,
@@ -98,6 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--local-path-directory", default=DIRECTORY, metavar="PATH", help="of provisioned volumes, on every node"
     )
+    parser.add_argument(
+        "--metrics-address", default="", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz (default: not)"
+    )
     election.add_flags(parser, lease=LEASE)
     args = parser.parse_args(argv)
     election.check(parser, args)
@@ -108,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _serve(args: argparse.Namespace) -> None:
     config = await asyncio.to_thread(load, str(args.kubeconfig))
-    clock, rng = SystemClock(), SystemRandom()
+    clock, rng, metrics = SystemClock(), SystemRandom(), Metrics()
     async with grpc_client.connect(
         config.grpc,
         ca=config.ca,
@@ -119,6 +126,7 @@ async def _serve(args: argparse.Namespace) -> None:
     ) as client:
 
         async def work() -> None:
+            metrics.reset()
             await manager(
                 client,
                 clock=clock,
@@ -128,6 +136,12 @@ async def _serve(args: argparse.Namespace) -> None:
                 node_monitor_grace=args.node_monitor_grace,
                 pod_eviction=args.pod_eviction,
                 local_path=args.local_path_directory,
+                metrics=metrics,
             ).run()
 
-        await election.lead(election.elector(args, client, clock=clock, rng=rng), work)
+        elected = election.elector(args, client, clock=clock, rng=rng)
+        election.observe(elected, metrics.registry)
+        async with health.serve(args.metrics_address, registry=metrics.registry) as where:
+            if where:
+                logging.getLogger("controllers").info("metrics at http://%s/metrics", where)
+            await election.lead(elected, work)

@@ -16,6 +16,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from prometheus_client import CollectorRegistry, Gauge
+
 from kubeapi.client.interface import Client
 from kubeapi.client.lease import LeaderElector, LeaseTimes
 from kubeapi.clock import Clock
@@ -91,6 +93,13 @@ def elector(args: argparse.Namespace, client: Client, *, clock: Clock, rng: Rand
         rng=rng,
         times=times_of(args),
     )
+
+
+def observe(elected: LeaderElector | None, registry: CollectorRegistry) -> None:
+    """leader_election_master_status, as Kubernetes' components tell it; without election this one always leads."""
+    gauge = Gauge("leader_election_master_status", "1: this instance leads.", ["name"], registry=registry)
+    name = elected.name if elected is not None else "none"
+    gauge.labels(name).set_function(lambda: float(elected is None or elected.leading))
 
 
 async def lead(elected: LeaderElector | None, work: Callable[[], Awaitable[None]]) -> None:
