@@ -9,25 +9,29 @@ from random import Random, SystemRandom
 
 import uvloop
 
+from controlplane.scheduler.metrics import Metrics
 from controlplane.scheduler.scheduler import Scheduler
 from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
-from sampan import election
+from sampan import election, health
 
 HELP = "run the scheduler"
 LEASE = "kube-scheduler"
 
 
-async def run(client: Client, *, clock: Clock, rng: Random) -> None:
+async def run(client: Client, *, clock: Clock, rng: Random, metrics: Metrics | None = None) -> None:
     """Until cancelled."""
-    await Scheduler(client, clock=clock, rng=rng).run()
+    await Scheduler(client, clock=clock, rng=rng, metrics=metrics).run()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sampan scheduler", description=HELP)
     parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument(
+        "--metrics-address", default="", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz (default: not)"
+    )
     election.add_flags(parser, lease=LEASE)
     args = parser.parse_args(argv)
     election.check(parser, args)
@@ -38,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _serve(args: argparse.Namespace) -> None:
     config = await asyncio.to_thread(load, str(args.kubeconfig))
-    clock, rng = SystemClock(), SystemRandom()
+    clock, rng, metrics = SystemClock(), SystemRandom(), Metrics()
     async with grpc_client.connect(
         config.grpc,
         ca=config.ca,
@@ -48,4 +52,8 @@ async def _serve(args: argparse.Namespace) -> None:
         field_manager="sampan-scheduler",
     ) as client:
         elected = election.elector(args, client, clock=clock, rng=rng)
-        await election.lead(elected, lambda: run(client, clock=clock, rng=rng))
+        election.observe(elected, metrics.registry)
+        async with health.serve(args.metrics_address, registry=metrics.registry) as where:
+            if where:
+                logging.getLogger("scheduler").info("metrics at http://%s/metrics", where)
+            await election.lead(elected, lambda: run(client, clock=clock, rng=rng, metrics=metrics))
