@@ -40,6 +40,7 @@ from node_agent.pod_worker import PodWorker
 from node_agent.runtimes.errors import RuntimeFault
 from node_agent.runtimes.interface import Runtime
 from node_agent.service_plan import dns_records, service_ports
+from node_agent.vitals import Vitals
 
 LEASE_NAMESPACE = "kube-node-lease"
 
@@ -83,7 +84,9 @@ class NodeAgent:
         log: logging.Logger,
         times: AgentTimes | None = None,
         domain: str = "cluster.local",
+        vitals: Callable[[], Vitals] | None = None,
     ) -> None:
+        """`vitals` blocks shortly; None: a node without a machine of its own, never under pressure."""
         self._client = client
         self._runtime = runtime
         self._observer = observer
@@ -97,6 +100,7 @@ class NodeAgent:
         self._log = log
         self._times = times or AgentTimes()
         self._domain = domain
+        self._vitals = vitals
         self._changed = asyncio.Event()
         self._mac = ""
         self._unready = ""
@@ -238,6 +242,8 @@ class NodeAgent:
             images=await self._runtime.images(),
             unready=self._unready or ("" if self.parts else "the pod network is not ready"),
             now=self._clock.now().replace(microsecond=0),
+            vitals=await asyncio.to_thread(self._vitals) if self._vitals is not None else None,
+            networked=self.parts is not None,
         )
 
     async def _write_status(self, node: Node) -> None:

@@ -23,10 +23,16 @@ from kubeapi.types.core_v1 import (
 )
 from kubeapi.types.meta_v1 import ObjectMeta
 from node_agent.runtimes.interface import ImageInfo
+from node_agent.vitals import Vitals
 
 VTEP_MAC = "sampan.dev/vtep-mac"
 VERSION = "v1.33.0-sampan"
 MOST_IMAGES = 50
+LEAST_MEMORY = 100 << 20
+"""Bytes available, below which the node is under pressure and gets no more pods: kubelet's eviction threshold."""
+LEAST_DISK, LEAST_INODES = 0.05, 0.05
+"""Fractions. Kubelet says 0.1 of the disk; but a node here is often somebody's workstation."""
+LEAST_PIDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +122,20 @@ def node_status(
     images: Sequence[ImageInfo],
     unready: str,
     now: datetime,
+    vitals: Vitals | None = None,
+    networked: bool = True,
 ) -> NodeStatus:
-    """`unready`: why the node cannot run pods; empty when it can."""
+    """`unready`: why the node cannot run pods; empty when it can. `vitals`: None for a node without a machine."""
     capacity = _resources(machine, machine.memory)
     before = {c.type: c for c in old.conditions} if old else {}
     said = [
-        _condition("MemoryPressure", "False", "AgentHasSufficientMemory", "the agent has enough memory"),
-        _condition("DiskPressure", "False", "AgentHasNoDiskPressure", "the agent has no disk pressure"),
-        _condition("PIDPressure", "False", "AgentHasSufficientPID", "the agent has enough process ids"),
-        _condition("Ready", "False", "AgentNotReady", unready)
+        *_pressures(vitals),
+        _condition("Ready", "False", "KubeletNotReady", unready)
         if unready
-        else _condition("Ready", "True", "AgentReady", "the agent is posting ready status"),
+        else _condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     ]
+    if networked:
+        said.insert(0, _condition("NetworkUnavailable", "False", "PodNetworkIsUp", "the pod network is set up"))
     conditions = []
     for condition in said:
         was = before.pop(condition.type, None)
@@ -162,6 +170,28 @@ def node_status(
         volumes_attached=old.volumes_attached if old else [],
         volumes_in_use=old.volumes_in_use if old else [],
     )
+
+
+def _pressures(vitals: Vitals | None) -> list[NodeCondition]:
+    """Under kubelet's reasons, which tools know."""
+    memory = vitals is not None and vitals.memory_available < LEAST_MEMORY
+    disk = vitals is not None and (vitals.disk_free < LEAST_DISK or vitals.inodes_free < LEAST_INODES)
+    pids = vitals is not None and vitals.pids_free < LEAST_PIDS
+    return [
+        _condition(
+            "MemoryPressure", "True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"
+        )
+        if memory
+        else _condition(
+            "MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"
+        ),
+        _condition("DiskPressure", "True", "KubeletHasDiskPressure", "kubelet has disk pressure")
+        if disk
+        else _condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        _condition("PIDPressure", "True", "KubeletHasInsufficientPID", "kubelet has insufficient PID available")
+        if pids
+        else _condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ]
 
 
 def same_but_for_heartbeat(one: NodeStatus, other: NodeStatus) -> bool:

@@ -34,6 +34,7 @@ from node_agent.runtimes.hollow import HollowRuntime
 from node_agent.runtimes.interface import Runtime
 from node_agent.server import NodeServer, Tls, start_server
 from node_agent.status_writer import StatusWriter
+from node_agent.vitals import vitals
 from node_agent.volumes import Volumes
 
 HELP = "run one node's agent"
@@ -158,6 +159,7 @@ def build(
         log=logger,
         times=times,
         domain=config.domain,
+        vitals=None if hollow else lambda: vitals(config.data),
     )
 
 

@@ -41,6 +41,7 @@ from node_agent.runtimes.hangup import hang_up
 from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, Login, SandboxSpec
 from node_agent.runtimes.log_files import follow as log_files
 from node_agent.runtimes.log_files import followable
+from node_agent.vitals import container_usage
 
 T = TypeVar("T")
 API_VERSION = "1.41"
@@ -51,6 +52,9 @@ class DockerRuntime:
     _known: dict[str, tuple[str, Container]]
     """Inspected containers by id, with the state they were in: a container never goes back to an earlier state,
     so one whose state is unchanged need not be inspected again."""
+    _died: set[str]
+    """Ids of which the engine has said that they ended: it says so before its own list knows, but an inspection
+    waits until all is settled."""
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class DockerRuntime:
         self._streams = StreamingEngine(base_url, version=API_VERSION)
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=f"docker-{node_name}")
         self._known = {}
+        self._died = set()
         self._lowest_score: int | None = None if _may_lower_oom_score() else 0
         self._warned = False
 
@@ -87,6 +92,7 @@ class DockerRuntime:
         found = await asyncio.gather(*(self._look(row["Id"], row["State"]) for row in rows))
         present = [container for container in found if container is not None]
         self._known = {c.id: self._known[c.id] for c in present if c.id in self._known}
+        self._died &= {row["Id"] for row in rows if row["State"] == "running"}
         return present
 
     async def changes(self) -> AsyncIterator[str]:
@@ -101,7 +107,9 @@ class DockerRuntime:
             async for data in connection.body():
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
-                    if line.strip() and (uid := json.loads(line)["Actor"]["Attributes"].get(UID)):
+                    if line.strip() and (uid := (event := json.loads(line))["Actor"]["Attributes"].get(UID)):
+                        if event.get("Action") == "die":
+                            self._died.add(event["Actor"]["ID"])
                         yield uid
         finally:
             await connection.close()
@@ -282,9 +290,13 @@ class DockerRuntime:
                 raise RuntimeFault(str(problem))
 
     async def usage(self) -> Mapping[str, tuple[float, int]]:
-        running = [c.id for c in await self.list() if c.state == "running"]
-        found = await asyncio.gather(*(self._usage_of(container_id) for container_id in running))
-        return {cid: usage for cid, usage in zip(running, found, strict=True) if usage is not None}
+        """From the control groups; the engine is asked only where they cannot be seen (it is on another machine)."""
+        running = [c for c in await self.list() if c.state == "running"]
+        seen = await asyncio.to_thread(lambda: [container_usage(c.pid) if c.pid else None for c in running])
+        found = {c.id: (u.cpu_seconds, u.memory_bytes) for c, u in zip(running, seen, strict=True) if u is not None}
+        unseen = [c.id for c in running if c.id not in found]
+        asked = await asyncio.gather(*(self._usage_of(container_id) for container_id in unseen))
+        return found | {cid: usage for cid, usage in zip(unseen, asked, strict=True) if usage is not None}
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -299,7 +311,8 @@ class DockerRuntime:
         return cpu / 1e9, working_set(raw.get("memory_stats") or {})
 
     async def _look(self, container_id: str, state: str) -> Container | None:
-        if (known := self._known.get(container_id)) is not None and known[0] == state and state != "created":
+        known = self._known.get(container_id) if container_id not in self._died else None
+        if known is not None and known[0] == state and state != "created":
             return known[1]
         try:
             container = container_of(await self._call(lambda: self._api.inspect_container(container_id)))

@@ -42,13 +42,16 @@ async def run_command(
         yield pb.StreamOutput(exit=pb.Exit(code=0 if attach else await stream.exit_code()))
     finally:
         feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
-        await stream.close()
+        try:
+            await asyncio.gather(feeding, return_exceptions=True)
+        finally:
+            await stream.close()
 
 
 async def _feed(requests: AsyncIterator[Any], stream: ExecStream) -> None:
     """Until the caller has no more. That the command has ended first is no error."""
-    resizing: asyncio.Task[None] | None = None
+    sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+    resizing = asyncio.create_task(_resize(stream, sizes))
     try:
         with contextlib.suppress(ConnectionError):
             async for message in requests:
@@ -58,20 +61,21 @@ async def _feed(requests: AsyncIterator[Any], stream: ExecStream) -> None:
                     case "close_stdin":
                         await stream.close_stdin()
                     case "resize":
-                        if resizing is not None:
-                            resizing.cancel()
-                        resizing = asyncio.create_task(_resize(stream, message.resize.width, message.resize.height))
+                        sizes.put_nowait((message.resize.width, message.resize.height))
     finally:
-        if resizing is not None:
-            resizing.cancel()
-            await asyncio.gather(resizing, return_exceptions=True)
+        resizing.cancel()
+        await asyncio.gather(resizing, return_exceptions=True)
 
 
-async def _resize(stream: ExecStream, width: int, height: int) -> None:
-    for _ in range(RESIZE_TRIES):
-        try:
-            await stream.resize(width, height)
-        except RuntimeFault:
-            await asyncio.sleep(RESIZE_WAIT)
-        else:
-            return
+async def _resize(stream: ExecStream, sizes: "asyncio.Queue[tuple[int, int]]") -> None:
+    """One after the other: two at once might arrive in the wrong order, and the older size would stay."""
+    while True:
+        wanted = await sizes.get()
+        for _ in range(RESIZE_TRIES):
+            while not sizes.empty():
+                wanted = sizes.get_nowait()
+            try:
+                await stream.resize(*wanted)
+                break
+            except RuntimeFault:
+                await asyncio.sleep(RESIZE_WAIT)

@@ -57,7 +57,10 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
         self._secure = secure
         self._rates = Rates()
 
-    async def ContainerLogs(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    # The streamed calls write their replies themselves: a generator that the transport drops in the middle would
+    # be closed whenever the garbage collector finds it, and the command of a client that has gone with it.
+
+    async def ContainerLogs(self, request: Any, context: Any) -> None:
         try:
             with _told():
                 self._admit(context)
@@ -65,19 +68,17 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
                 since = datetime.fromisoformat(request.since_time) if request.since_time else None
                 async with aclosing(read_log(self._runtime, container, request, since)) as pieces:
                     async for data in pieces:
-                        yield pb.ContainerLogsReply(data=data)
+                        await context.write(pb.ContainerLogsReply(data=data))
         except ApiError as error:
             await _abort(context, error)
 
-    async def Exec(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for reply in self._command(requests, context, attach=False):
-            yield reply
+    async def Exec(self, requests: AsyncIterator[Any], context: Any) -> None:
+        await self._command(requests, context, attach=False)
 
-    async def Attach(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for reply in self._command(requests, context, attach=True):
-            yield reply
+    async def Attach(self, requests: AsyncIterator[Any], context: Any) -> None:
+        await self._command(requests, context, attach=True)
 
-    async def _command(self, requests: AsyncIterator[Any], context: Any, *, attach: bool) -> AsyncIterator[Any]:
+    async def _command(self, requests: AsyncIterator[Any], context: Any, *, attach: bool) -> None:
         try:
             with _told():
                 self._admit(context)
@@ -87,11 +88,11 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
                     raise BadRequest(f'container "{container.name}" in pod "{start.container.pod}" is not running')
                 async with aclosing(run_command(self._runtime, container, start, requests, attach=attach)) as replies:
                     async for reply in replies:
-                        yield reply
+                        await context.write(reply)
         except ApiError as error:
             await _abort(context, error)
 
-    async def PortForward(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def PortForward(self, requests: AsyncIterator[Any], context: Any) -> None:
         try:
             with _told():
                 self._admit(context)
@@ -103,7 +104,7 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
                     raise NotFound(f"pod {start.namespace}/{start.pod} does not run on node {self._node}")
                 async with aclosing(forward(self._dialer, sandbox, start, requests)) as replies:
                     async for reply in replies:
-                        yield reply
+                        await context.write(reply)
         except ApiError as error:
             await _abort(context, error)
 

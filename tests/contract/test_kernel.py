@@ -38,6 +38,19 @@ async def test_looking_into_a_namespace_sends_this_process_no_signal(namespace: 
 
 
 @pytest.mark.netns
+def test_nothing_here_forks_a_process_full_of_threads(namespace: str) -> None:
+    """gRPC cannot be forked, and complains of it: commands are started without (vfork), namespaces entered by threads."""
+    forks: list[int] = []
+    os.register_at_fork(before=lambda: forks.append(1))
+    kernel = NetlinkKernel(namespace)
+    kernel.links()
+    kernel.udp_flows()
+    kernel.nft("add table ip sampant\ndelete table ip sampant\n")
+    kernel.set_sysctl("net/ipv4/ip_forward", "1")
+    assert forks == []
+
+
+@pytest.mark.netns
 def test_a_namespace_that_is_gone_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     with pytest.raises(NetworkError, match=str(gone)):
