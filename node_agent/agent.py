@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 
 from msgspec.structs import replace
@@ -25,6 +26,7 @@ from kubeapi.types.coordination_v1 import Lease, LeaseSpec
 from kubeapi.types.core_v1 import Node, NodeStatus, Pod, Service
 from kubeapi.types.discovery_v1 import EndpointSlice
 from kubeapi.types.meta_v1 import ObjectMeta
+from node_agent.metrics import NodeMetrics
 from node_agent.network.interface import Peer, PodNetwork
 from node_agent.node_object import (
     VTEP_MAC,
@@ -43,6 +45,7 @@ from node_agent.service_plan import dns_records, service_ports
 from node_agent.vitals import Vitals
 
 LEASE_NAMESPACE = "kube-node-lease"
+LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class NodeAgent:
         times: AgentTimes | None = None,
         domain: str = "cluster.local",
         vitals: Callable[[], Vitals] | None = None,
+        metrics: NodeMetrics | None = None,
     ) -> None:
         """`vitals` blocks shortly; None: a node without a machine of its own, never under pressure."""
         self._client = client
@@ -101,6 +105,9 @@ class NodeAgent:
         self._times = times or AgentTimes()
         self._domain = domain
         self._vitals = vitals
+        self._metrics = metrics or NodeMetrics()
+        self._triggers: list[datetime] = []
+        """When the changes happened that the network has not followed yet, as far as endpoint slices tell."""
         self._changed = asyncio.Event()
         self._mac = ""
         self._unready = ""
@@ -132,6 +139,7 @@ class NodeAgent:
             self._eternal(tasks, "statuses", parts.statuses.run)
             for informer in (self.nodes, self.services, self.slices):
                 informer.subscribe(lambda old, new: self._changed.set())
+            self.slices.subscribe(lambda old, new: self._note_trigger(old, new))
             self._eternal(tasks, "network", lambda: self._keep_network(network))
             await self.services.synced.wait()
             self.pods.subscribe(lambda old, new: self._pod_changed(tasks, parts, old, new))
@@ -192,7 +200,9 @@ class NodeAgent:
         """What the event stream has missed; and what belongs to no pod. Only runs when pods have been listed."""
         seen: Mapping[str, object] = {}
         while True:
-            found = await self._observer.all()
+            with self._metrics.runtime_operation("list_containers"):
+                found = await self._observer.all()
+            self._metrics.runs(found)
             self._unready = ""
             now = {uid: tuple(sorted((c.id, c.state) for c in cs)) for uid, cs in found.items()}
             for uid, states in now.items():
@@ -336,14 +346,32 @@ class NodeAgent:
             await self._changed.wait()
             await asyncio.sleep(self._times.gather)
             self._changed.clear()
+            triggers, self._triggers = self._triggers, []
             try:
-                await network.set_peers(peers_of(list(self.nodes.cache), self._who.name))
-                services, slices = list(self.services.cache), list(self.slices.cache)
-                await network.set_services(service_ports(services, slices, node=self._who.name))
-                await network.set_dns(dns_records(services, slices, domain=self._domain))
+                with self._metrics.programming():
+                    await network.set_peers(peers_of(list(self.nodes.cache), self._who.name))
+                    services, slices = list(self.services.cache), list(self.slices.cache)
+                    await network.set_services(service_ports(services, slices, node=self._who.name))
+                    await network.set_dns(dns_records(services, slices, domain=self._domain))
             except BaseException:
+                self._triggers = [*triggers, *self._triggers]
                 self._changed.set()
                 raise
+            for trigger in triggers:
+                self._metrics.programmed((self._clock.now() - trigger).total_seconds())
+
+    def _note_trigger(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        text = new.metadata.annotations.get(LAST_CHANGE, "") if new is not None else ""
+        if (
+            not text
+            or not self.ready.is_set()
+            or (old is not None and old.metadata.annotations.get(LAST_CHANGE) == text)
+        ):
+            return  # what was there before us does not tell how fast we are
+        try:
+            self._triggers.append(datetime.fromisoformat(text.replace("Z", "+00:00")))
+        except ValueError:
+            self._log.debug("endpoint slice with an unreadable time of change: %s", text)
 
 
 def peers_of(nodes: Sequence[Node], me: str) -> list[Peer]:

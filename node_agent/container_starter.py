@@ -68,11 +68,13 @@ class ContainerStarter:
         except ApiError as error:
             return self._refuse(pod, "CreateContainerConfigError", f"cannot read: {error}", CONFIG_RETRY, say="Failed")
         try:
-            container = await parts.runtime.start_container(spec, sandbox)
+            with parts.metrics.runtime_operation("start_container"):
+                container = await parts.runtime.start_container(spec, sandbox)
         except CreateFailed as error:
             return self._refuse(pod, "RunContainerError", str(error), PULL_FIRST, say="Failed")
         except ImageNotFound as error:
             return self._refuse(pod, "ErrImageNeverPull", str(error), PULL_FIRST, say="Failed")
+        parts.metrics.container_started(start.kind, attempt=start.attempt)
         self._say(pod, "Created", f"Created container: {wish.name}")
         self._say(pod, "Started", f"Started container {wish.name}")
         await self._post_start(pod, wish, container, sandbox, pod_ip)
@@ -105,7 +107,9 @@ class ContainerStarter:
         self._say(pod, "Pulling", f'Pulling image "{image}"')
         begun = self._parts.clock.monotonic()
         try:
-            await runtime.pull_image(image, logins=await self._logins(pod, image))
+            logins = await self._logins(pod, image)
+            with self._parts.metrics.runtime_operation("pull_image"):
+                await runtime.pull_image(image, logins=logins)
         except RuntimeUnavailable:
             raise
         except ImageNotFound as error:

@@ -12,6 +12,7 @@ from kubeapi.client.interface import Client
 from kubeapi.clock import Clock
 from kubeapi.types.core_v1 import Service
 from node_agent.checks import Checker
+from node_agent.metrics import NodeMetrics
 from node_agent.network.interface import Attachment, Peer, PodNetwork, ServicePort
 from node_agent.references import References
 from node_agent.runtimes.interface import Container, Runtime
@@ -75,6 +76,7 @@ class Parts:
     facts: NodeFacts
     services: Callable[[], Iterable[Service]]
     log: logging.Logger
+    metrics: NodeMetrics
 
 
 class HostlessNetwork:

@@ -85,6 +85,9 @@ class PodWorker:
         self._refreshed = 0.0
         self._failures = 0
         self._last_words: dict[str, str] = {}
+        self._seen = parts.clock.monotonic()
+        self._counted = pod.status.phase not in ("", "Pending")
+        """Whether its start has been measured; one that ran before we came has no measurable start."""
         self._told: set[str] = set()
         """Ids of containers whose back-off has been told as an event."""
         self.update(pod)
@@ -139,7 +142,8 @@ class PodWorker:
                 await self._pause(delay)
             self.phase = Phase.TERMINATING
             self._probes.stop()
-            await self._persist(self._terminate)
+            with self._parts.metrics.pod_work("terminating"):
+                await self._persist(self._terminate)
             self.phase = Phase.TERMINATED
             await self._deleted.wait()
             await self._persist(self._clean_up)
@@ -147,7 +151,8 @@ class PodWorker:
     async def _attempt(self, work: Coroutine[Any, Any, float | None], stop: asyncio.Event) -> float | None:
         """One sync, given up when `stop` is set; seconds to the next, None for no limit."""
         try:
-            delay: float | None = await until(work, stop)
+            with self._parts.metrics.pod_work("sync"):
+                delay: float | None = await until(work, stop)
             self._failures = 0
             return delay
         except MissingReference as error:
@@ -214,7 +219,8 @@ class PodWorker:
             self._say("Killing", stop.message)
             await self._stop_one(stop.container, self._grace_of_restart(stop.container, observed), observed)
         for container_id in plan.remove:
-            await parts.runtime.remove(container_id)
+            with parts.metrics.runtime_operation("remove_container"):
+                await parts.runtime.remove(container_id)
         if plan.sandbox_attempt is not None:
             await self._make_sandbox(plan.sandbox_attempt)
             return 0.0
@@ -270,19 +276,20 @@ class PodWorker:
         try:
             if reason := obstacle(pod, hostname):
                 raise CreateFailed(reason)
-            sandbox = await self._parts.runtime.run_sandbox(
-                SandboxSpec(
-                    pod_uid=self.uid,
-                    name=pod.metadata.name,
-                    namespace=pod.metadata.namespace,
-                    hostname=hostname,
-                    host_network=pod.spec.host_network,
-                    host_pid=pod.spec.host_pid,
-                    host_ipc=pod.spec.host_ipc,
-                    sysctls={s.name: s.value for s in security.sysctls} if security else {},
-                    attempt=attempt,
+            with self._parts.metrics.runtime_operation("run_podsandbox"):
+                sandbox = await self._parts.runtime.run_sandbox(
+                    SandboxSpec(
+                        pod_uid=self.uid,
+                        name=pod.metadata.name,
+                        namespace=pod.metadata.namespace,
+                        hostname=hostname,
+                        host_network=pod.spec.host_network,
+                        host_pid=pod.spec.host_pid,
+                        host_ipc=pod.spec.host_ipc,
+                        sysctls={s.name: s.value for s in security.sysctls} if security else {},
+                        attempt=attempt,
+                    )
                 )
-            )
         except CreateFailed as error:
             raise Unable("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}") from error
         await self._attach(sandbox)
@@ -380,7 +387,11 @@ class PodWorker:
             ended=ended,
             termination_messages=self._last_words,
         )
-        self._parts.statuses.put(self._pod, build_status(self._pod, observed, about))
+        status = build_status(self._pod, observed, about)
+        if status.phase == "Running" and not self._counted:
+            self._counted = True
+            self._parts.metrics.pod_started(self._parts.clock.monotonic() - self._seen)
+        self._parts.statuses.put(self._pod, status)
 
     def _refreshes(self) -> bool:
         return any(
@@ -443,7 +454,8 @@ class PodWorker:
             if not verdict.good:
                 self._warn("FailedPreStopHook", f"PreStopHook failed: {verdict.text}")
         left = grace - (loop.time() - begun)
-        await self._parts.runtime.stop(container.id, grace=max(left, min(grace, LEAST_GRACE)))
+        with self._parts.metrics.runtime_operation("stop_container"):
+            await self._parts.runtime.stop(container.id, grace=max(left, min(grace, LEAST_GRACE)))
 
     def _grace(self) -> float:
         asked = self._pod.metadata.deletion_grace_period_seconds

@@ -24,6 +24,7 @@ from kubeapi.types.core_v1 import Service
 from node_agent.agent import AgentTimes, NodeAgent
 from node_agent.checks import Checker, HollowChecker, RealChecker
 from node_agent.dialing import Dialer, NamespaceDialer, PlainDialer
+from node_agent.metrics import NodeMetrics
 from node_agent.network.interface import PodNetwork
 from node_agent.node_object import Machine, NodeIdentity, allocatable, machine
 from node_agent.parts import HostlessNetwork, NodeFacts, Observer, Parts
@@ -83,6 +84,7 @@ def build(
     observer: Observer | None = None,
     network: PodNetwork | None = None,
     times: AgentTimes | None = None,
+    metrics: NodeMetrics | None = None,
     log: logging.Logger | None = None,
 ) -> NodeAgent:
     """One agent from its parts; nothing runs yet."""
@@ -90,6 +92,7 @@ def build(
     hollow = isinstance(runtime, HollowRuntime)
     seen = observer or Observer(runtime)
     offered = allocatable(machine)
+    measured = metrics or NodeMetrics()
     events = EventRecorder(client, component="node-agent", clock=clock, rng=rng, host=config.name, log=logger)
     references = References(client, clock=clock)
     facts = NodeFacts(
@@ -143,6 +146,7 @@ def build(
             facts=facts,
             services=lambda: services.cache,
             log=logger,
+            metrics=measured,
         )
 
     return NodeAgent(
@@ -159,6 +163,7 @@ def build(
         log=logger,
         times=times,
         domain=config.domain,
+        metrics=measured,
         vitals=None if hollow else lambda: vitals(config.data),
     )
 

@@ -32,6 +32,7 @@ from kubeapi.types.core_v1 import (
     SleepAction,
     Sysctl,
 )
+from kubeapi.types.discovery_v1 import EndpointSlice
 from kubeapi.types.meta_v1 import ObjectMeta
 from node_agent.agent import NodeAgent
 from node_agent.dialing import PlainDialer
@@ -338,3 +339,32 @@ async def test_a_container_that_waits_for_its_restart_is_an_event(world: World) 
     await world.client.create(pod())
     await world.until(lambda: world.waiting() == "CrashLoopBackOff")
     await world.until(lambda: "BackOff" in world.reasons())
+
+
+async def test_what_happens_is_counted_under_names_that_dashboards_know(world: World) -> None:
+    def value(name: str, **labels: str) -> float:
+        assert world.agent.parts is not None
+        return world.agent.parts.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    world.runtime.script(IMAGE, Behaviour(exit_after=2.0, exit_code=1))
+    await world.begin()
+    await world.client.create(pod())
+    await world.until(lambda: value("sampan_container_restarts_total", container_type="container") == 1)
+    assert value("kubelet_started_containers_total", container_type="container") == 2
+    assert value("kubelet_pod_start_duration_seconds_count") == 1
+    assert value("kubelet_pod_worker_duration_seconds_count", operation_type="sync") >= 2
+    assert value("kubelet_runtime_operations_duration_seconds_count", operation_type="run_podsandbox") == 1
+    await world.until(lambda: value("kubelet_running_pods") == 1)
+
+
+async def test_the_way_from_a_change_to_its_rules_is_measured(world: World) -> None:
+    await world.begin()
+    clock = LoopClock(EPOCH)
+    at = (clock.now() - timedelta(seconds=3)).isoformat().replace("+00:00", "Z")
+    note = {"endpoints.kubernetes.io/last-change-trigger-time": at}
+    await world.client.create(EndpointSlice(metadata=ObjectMeta(name="s", namespace="default", annotations=note)))
+    assert world.agent.parts is not None
+    registry, name = world.agent.parts.metrics.registry, "kubeproxy_network_programming_duration_seconds"
+    await world.until(lambda: registry.get_sample_value(f"{name}_count") == 1)
+    seconds = registry.get_sample_value(f"{name}_sum")
+    assert seconds is not None and 3 <= seconds < 4
