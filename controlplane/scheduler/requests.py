@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kubeapi.quantity import Quantity, milli, whole
-from kubeapi.types.core_v1 import Container, Pod
+from kubeapi.types.core_v1 import Container, Pod, ResourceRequirements
 
 CPU, MEMORY, PODS = "cpu", "memory", "pods"
+POD_LEVEL = frozenset({CPU, MEMORY})
+"""What a pod as a whole may ask for instead of the sum of its containers."""
 ASSUMED_CPU = 100
 """Thousandths of a core that a pod without a request is taken to use when nodes are compared (never when they are
 filtered)."""
@@ -43,12 +45,17 @@ def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def _of(container: Container) -> dict[str, int]:
-    requests = {**container.resources.limits, **container.resources.requests}
+    return _requests(container.resources)
+
+
+def _requests(resources: ResourceRequirements) -> dict[str, int]:
+    requests = {**resources.limits, **resources.requests}
     return {name: _units(name, quantity) for name, quantity in requests.items()}
 
 
 def request_of(pod: Pod) -> Request:
-    """Containers together; or the largest init container with the sidecars begun before it, if that is more."""
+    """Containers together; or the largest init container with the sidecars begun before it, if that is more (KEP-753).
+    What the pod asks for as a whole takes the place of that; overhead comes on top."""
     total: dict[str, int] = {}
     cpu = memory = 0
     for container in pod.spec.containers:
@@ -68,6 +75,8 @@ def request_of(pod: Pod) -> Request:
         peak = {n: max(peak.get(n, 0), own.get(n, 0)) for n in peak.keys() | own.keys()}
     _add(total, sidecars)
     total = {n: max(total.get(n, 0), peak.get(n, 0)) for n in total.keys() | peak.keys()}
+    if pod.spec.resources is not None:
+        total |= {n: amount for n, amount in _requests(pod.spec.resources).items() if n in POD_LEVEL}
     _add(total, {name: _units(name, quantity) for name, quantity in pod.spec.overhead.items()})
     total[PODS] = 1
     return Request(
