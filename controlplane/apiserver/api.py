@@ -30,6 +30,7 @@ from controlplane.apiserver.auth.tokens import ServiceAccountTokens
 from controlplane.apiserver.cache import Step, WatchCache
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import ApiEvent, Deleted, Item, ListResult
+from controlplane.apiserver.notices import notices
 from controlplane.apiserver.registry import Registry, key_of, prefix_of
 from controlplane.apiserver.validation import metadata_faults, structural_faults
 from controlplane.apiserver.versions import last_seen, twin_of
@@ -294,13 +295,16 @@ class Api:
             if generated:
                 made = metadata.generate_name[:LONGEST_PREFIX] + name_suffix(self._rng)
                 obj = replace(obj, metadata=replace(obj.metadata, name=made))
-            ready = strategy.prepare_create(strategy.default(obj))
+            ready = strategy.default(obj)
+            if strategy.must_see_newest(ready):
+                await self._guard(self.cache.fresh())
+            ready = strategy.prepare_create(ready)
             key = key_of(resource, namespace, ready.metadata.name)
             if not generated and await self._is_there(key):
                 raise already_exists(resource, ready.metadata.name)
             self._validate(resource, ready, None)
             self.authorizer.admit(ctx.who, resource.plural, resource.group, ready, None)
-            ctx.warnings.extend(strategy.warnings(ready))
+            self._warn(ctx, resource, ready)
             ready = await self._guard(strategy.reserve(ready, None, dry_run=ctx.dry_run))
             if ctx.dry_run:
                 return Item(key, ready, 0)
@@ -351,6 +355,11 @@ class Api:
             faults += strategy.validate_update(new, old)
         if faults:
             raise Invalid.of(resource.kind, resource.group, new.metadata.name, faults)
+
+    def _warn(self, ctx: RequestContext, resource: Resource, obj: Any) -> None:
+        """Each text once, however often the write is tried."""
+        texts = [*self.registry.strategy(resource).warnings(obj), *notices(resource.qualified, obj)]
+        ctx.warnings.extend(text for text in texts if text not in ctx.warnings)
 
     # ------------------------------------------------------------------ update and patch
 
@@ -453,7 +462,7 @@ class Api:
             if not subresource and not whole:
                 self._validate(resource, new, old)
                 self.authorizer.admit(ctx.who, resource.plural, resource.group, new, old)
-                ctx.warnings.extend(strategy.warnings(new))
+                self._warn(ctx, resource, new)
             if not subresource and not whole:
                 new = await self._guard(strategy.reserve(new, old, dry_run=ctx.dry_run))
             if ctx.dry_run:

@@ -19,6 +19,7 @@ from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.registry import Registry
 from controlplane.apiserver.strategies.all import all_strategies
 from controlplane.apiserver.strategies.allocation import Allocator
+from controlplane.apiserver.strategies.pod_admission import Surroundings
 from controlplane.apiserver.strategies.storage import DEFAULT_CLASS
 from controlplane.storage.errors import StoreError
 from controlplane.storage.interface import Store
@@ -52,7 +53,11 @@ async def api_core(
         names = [i.object.metadata.name for i in items if i.object.metadata.annotations.get(DEFAULT_CLASS) == "true"]
         return min(names, default="")
 
-    registry = Registry(all_strategies(allocator=allocator, default_class=default_class))
+    around = Surroundings(
+        find=lambda key: item.object if (item := cache.get(key)) is not None else None,
+        every=lambda prefix: [i.object for i in cache.collection(prefix).items.values()],
+    )
+    registry = Registry(all_strategies(allocator=allocator, default_class=default_class, around=around, rng=rng))
     cache = WatchCache(store=store, decode=registry.decode, rng=rng)
     feeder = asyncio.create_task(cache.run(), name="watch-cache")
     tasks = [feeder]

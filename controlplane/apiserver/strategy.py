@@ -33,6 +33,10 @@ class Strategy:
     def default(self, obj: Any) -> Any:
         return obj
 
+    def must_see_newest(self, obj: Any) -> bool:
+        """Whether `prepare_create` would miss an object that may have been written a moment ago."""
+        return False
+
     def prepare_create(self, obj: Any) -> Any:
         return replace(obj, status=type(obj)().status) if hasattr(obj, "status") else obj
 

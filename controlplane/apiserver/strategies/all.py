@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 from controlplane.apiserver.strategies.allocation import Allocator
 from controlplane.apiserver.strategies.batch import CronJobStrategy, JobStrategy
 from controlplane.apiserver.strategies.pod import PodStrategy
+from controlplane.apiserver.strategies.pod_admission import Surroundings
 from controlplane.apiserver.strategies.reviews import ReviewStrategy
 from controlplane.apiserver.strategies.service import ServiceStrategy
 from controlplane.apiserver.strategies.sets import DaemonSetStrategy, StatefulSetStrategy
@@ -28,10 +30,12 @@ from controlplane.apiserver.strategies.workload import DeploymentStrategy, Repli
 from controlplane.apiserver.strategy import Strategy
 
 
-def all_strategies(*, allocator: Allocator, default_class: Callable[[], str]) -> dict[str, Strategy]:
+def all_strategies(
+    *, allocator: Allocator, default_class: Callable[[], str], around: Surroundings, rng: Random
+) -> dict[str, Strategy]:
     review, rbac, plain = ReviewStrategy(), RbacStrategy(), AsGivenStrategy()
     return {
-        "pods": PodStrategy(),
+        "pods": PodStrategy(around, rng),
         "services": ServiceStrategy(allocator),
         "namespaces": NamespaceStrategy(),
         "nodes": NodeStrategy(),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 from typing import ClassVar
 
+from controlplane.apiserver.strategies.pod_admission import Surroundings, all_there, with_account, with_priority
 from controlplane.apiserver.strategies.pod_defaults import default_pod_spec
 from controlplane.apiserver.strategies.pod_validation import pod_spec_faults
 from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
 from controlplane.apiserver.validation import forbidden
 from kubeapi.errors import FieldError
-from kubeapi.meta import replace
+from kubeapi.meta import name_suffix, replace
 from kubeapi.quantity import parse
 from kubeapi.types import core_v1
 
@@ -33,11 +35,18 @@ class PodStrategy(Strategy):
         "status.nominatedNodeName": lambda o: o.status.nominated_node_name,
     }
 
+    def __init__(self, around: Surroundings | None = None, rng: Random | None = None) -> None:
+        self._around = around or Surroundings()
+        self._rng = rng or Random(0)
+
     def default(self, obj: core_v1.Pod) -> core_v1.Pod:
         return replace(obj, spec=default_pod_spec(obj.spec))
 
+    def must_see_newest(self, obj: core_v1.Pod) -> bool:
+        return not all_there(obj.spec, obj.metadata.namespace, self._around)
+
     def prepare_create(self, obj: core_v1.Pod) -> core_v1.Pod:
-        """Admission: a service account, tolerations for a lost node, priority 0."""
+        """Admission: a service account and its token, tolerations for a lost node, the priority of its class."""
         spec = obj.spec
         account = spec.service_account_name or "default"
         spec = replace(
@@ -45,9 +54,10 @@ class PodStrategy(Strategy):
             service_account_name=account,
             service_account=account,
             tolerations=with_default_tolerations(spec.tolerations),
-            priority=spec.priority if spec.priority is not None else 0,
-            preemption_policy=spec.preemption_policy or "PreemptLowerPriority",
         )
+        spec = with_priority(spec, self._around)
+        if "kubernetes.io/config.mirror" not in obj.metadata.annotations:
+            spec = with_account(spec, obj.metadata.namespace, lambda: name_suffix(self._rng), self._around)
         return replace(obj, spec=spec, status=core_v1.PodStatus(phase="Pending", qos_class=qos_class(spec)))
 
     def validate(self, obj: core_v1.Pod) -> Iterator[FieldError]:

@@ -1,0 +1,128 @@
+"""What this version stores but does not act on. Whoever writes it is told, by a warning beside the answer.
+
+Two tables, made to shrink: a kind, or a field, leaves its table in the commit that makes something act on it. What the
+node agent refuses on its own (a runtime class, user namespaces) is not here: that pod says so itself.
+A path has JSON names; `[]` stands for each element of a list. A field counts as used when it is not empty.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kubeapi.schema import descriptor_of, fields_of
+
+KINDS: dict[str, str] = {
+    "ingresses.networking.k8s.io": "no ingress controller is part of this cluster; the rules are stored only",
+    "networkpolicies.networking.k8s.io": "network policies are stored, not enforced: all traffic stays allowed",
+    "horizontalpodautoscalers.autoscaling": "no autoscaler runs here: nothing is scaled",
+    "replicationcontrollers": "no controller for it runs here: use a ReplicaSet or a Deployment",
+    "resourcequotas": "quotas are stored, not enforced",
+    "limitranges": "limit ranges are stored, not applied",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": "admission webhooks are not called",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": "admission webhooks are not called",
+    "validatingadmissionpolicies.admissionregistration.k8s.io": "admission policies are not evaluated",
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": "admission policies are not evaluated",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": "admission policies are not evaluated",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": "admission policies are not evaluated",
+    "customresourcedefinitions.apiextensions.k8s.io": "custom resources are not served",
+    "apiservices.apiregistration.k8s.io": "no request is passed on to another API server",
+    "certificatesigningrequests.certificates.k8s.io": "no signer runs here: it stays as it is",
+    "runtimeclasses.node.k8s.io": "nodes have one runtime: pods that name a class are not started",
+    "csidrivers.storage.k8s.io": "no CSI driver is called",
+    "volumeattachments.storage.k8s.io": "nothing is attached",
+    "volumeattributesclasses.storage.k8s.io": "no volume is changed by it",
+    "servicecidrs.networking.k8s.io": "the API server's own range is the only one that addresses come from",
+}
+_NO_PLUGIN = "no such volume plug-in: the pod will wait"
+POD_SPEC: dict[str, str] = {
+    "resourceClaims": "dynamic resources are not allocated",
+    "resources": "resources of a whole pod are not enforced",
+    "hostnameOverride": "the host name is the pod's name or spec.hostname",
+    "securityContext.supplementalGroupsPolicy": "groups of the image are always merged",
+    "securityContext.fsGroupChangePolicy": "ownership is set at every start",
+    "securityContext.seLinuxChangePolicy": "SELinux labels are not changed",
+    "containers[].resizePolicy": "containers are not resized in place",
+    "containers[].restartPolicyRules": "only the pod's own restart policy counts",
+    "initContainers[].restartPolicyRules": "only the container's own restart policy counts",
+    **{
+        f"volumes[].{source}": _NO_PLUGIN
+        for source in (
+            "gcePersistentDisk", "awsElasticBlockStore", "gitRepo", "nfs", "iscsi", "glusterfs", "rbd", "flexVolume",
+            "cinder", "cephfs", "flocker", "fc", "azureFile", "vsphereVolume", "quobyte", "azureDisk",
+            "photonPersistentDisk", "portworxVolume", "scaleIO", "storageos", "csi",
+        )
+    },
+}  # fmt: skip
+FIELDS: dict[str, dict[str, str]] = {
+    "services": {
+        "spec.loadBalancerIP": "no load balancer is made",
+        "spec.loadBalancerClass": "no load balancer is made",
+        "spec.trafficDistribution": "traffic goes to all endpoints alike",
+    },
+    "persistentvolumeclaims": {
+        "spec.dataSource": "volumes begin empty",
+        "spec.dataSourceRef": "volumes begin empty",
+        "spec.volumeAttributesClassName": "no volume is changed by it",
+    },
+    "nodes": {"spec.configSource": "nodes take their configuration from their own flags"},
+}
+VALUES: dict[str, dict[tuple[str, str], str]] = {
+    "services": {("spec.type", "LoadBalancer"): "no load balancer is made here: the service answers at its node ports"},
+}
+_TEMPLATES = {
+    "pods": "spec",
+    "deployments.apps": "spec.template.spec",
+    "replicasets.apps": "spec.template.spec",
+    "statefulsets.apps": "spec.template.spec",
+    "daemonsets.apps": "spec.template.spec",
+    "jobs.batch": "spec.template.spec",
+    "cronjobs.batch": "spec.jobTemplate.spec.template.spec",
+    "podtemplates": "template.spec",
+    "replicationcontrollers": "spec.template.spec",
+}
+
+
+def notices(qualified: str, obj: Any) -> Iterator[str]:
+    """The warnings for an object that is about to be stored."""
+    if qualified in KINDS:
+        yield f"{obj.kind}: {KINDS[qualified]}"
+    for (path, value), reason in VALUES.get(qualified, {}).items():
+        for where, found in _at(obj, tuple(path.split(".")), ""):
+            if found == value:
+                yield f"{where}: {value}: {reason}"
+    for path, reason in FIELDS.get(qualified, {}).items():
+        yield from (f"{where}: {reason}" for where, _ in _at(obj, tuple(path.split(".")), ""))
+    root = _TEMPLATES.get(qualified)
+    if root is not None:
+        for base, spec in _at(obj, tuple(root.split(".")), ""):
+            for path, reason in POD_SPEC.items():
+                yield from (f"{where}: {reason}" for where, _ in _at(spec, tuple(path.split(".")), base))
+
+
+@functools.cache
+def _attribute(type_: Any, name: str) -> str:
+    """Of a JSON name; empty where this version's type has no such field."""
+    infos = fields_of(descriptor_of(type_))
+    return next((i.attribute for i in infos.values() if i.json_name == name), "")
+
+
+def _at(value: Any, steps: Sequence[str], path: str) -> Iterator[tuple[str, Any]]:
+    """(path, value) of everything there, that is not empty."""
+    if not steps:
+        if value is not None and value not in ("", 0, False) and value != [] and value != {}:
+            yield path, value
+        return
+    name = steps[0].removesuffix("[]")
+    of: Any = type(value)
+    attribute = _attribute(of, name)
+    inner = getattr(value, attribute) if attribute else None
+    if inner is None:
+        return
+    where = f"{path}.{name}" if path else name
+    if steps[0].endswith("[]"):
+        for i, one in enumerate(inner):
+            yield from _at(one, steps[1:], f"{where}[{i}]")
+    else:
+        yield from _at(inner, steps[1:], where)
