@@ -71,7 +71,7 @@ def _operate(target: Any, operation: Mapping[str, Any], number: int) -> Any:
         raise BadRequest(f"operation {number} of the JSON patch ({op} {path}) has no value")
     steps = _pointer(path)
     if op == "test":
-        if _fetch(target, steps, path) != operation["value"]:
+        if not _same(_fetch(target, steps, path), operation["value"]):
             raise _misfit(path, "the test failed: the value is another")
         return target
     if op in ("move", "copy"):
@@ -85,6 +85,17 @@ def _operate(target: Any, operation: Mapping[str, Any], number: int) -> Any:
     if op in ("add", "replace", "remove"):
         return _change(target, steps, op, operation.get("value"), path)
     raise BadRequest(f"operation {number} of the JSON patch: {op!r} is none of add, remove, replace, move, copy, test")
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal as JSON values: unlike in Python, true is not 1."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
 
 
 def _misfit(path: str, why: str) -> Invalid:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,3 +111,37 @@ def test_a_time_beyond_the_calendar_is_refused() -> None:
     pod.metadata.creation_timestamp.seconds = 2**62
     with pytest.raises(BadRequest):
         codec.decode_protobuf(core_v1.Pod, b"k8s\x00" + Unknown(raw=pod.SerializeToString()).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ('{"data":{"a":"1","a":"2"}}', ['duplicate field "data.a"']),
+        ('{"data" :{"a":"1"},"data":{}}', ['duplicate field "data"']),
+        ('{"data":{"a\\"":"1","a\\"":"2"}}', ['duplicate field "data.a""']),
+        ('{"data":{"a\\\\":"1","a\\\\":"2"}}', ['duplicate field "data.a\\"']),
+        ('{"data":{"a":"\\":\\":","b":"{\\"x\\":1,\\"x\\":2}"}}', []),
+        ('{"data":{"a\\u0041":"1","b":"\\\\"}}', []),
+    ],
+)
+def test_duplicates_are_found_whatever_is_escaped(text: str, problems: list[str]) -> None:
+    assert codec.decode_strict(core_v1.ConfigMap, text)[1] == problems
+
+
+def test_a_time_is_a_whole_second_of_utc_and_a_microtime_keeps_its_fraction() -> None:
+    text = (
+        b'{"metadata":{"creationTimestamp":"2026-01-01T02:00:00.75+02:00"},"eventTime":"2026-01-01T00:00:00.750000Z"}'
+    )
+    event = codec.decode(core_v1.Event, text)
+    assert codec.to_builtins(event)["metadata"]["creationTimestamp"] == "2026-01-01T00:00:00Z"
+    assert event.event_time == "2026-01-01T00:00:00.750000Z"
+    conditions = {"status": {"conditions": [{"type": "R", "lastTransitionTime": "2026-01-01T00:00:00.9Z"}]}}
+    pod = codec.from_builtins(core_v1.Pod, conditions)
+    assert pod.status.conditions[0].last_transition_time == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_yaml_mapping_may_override_what_it_merges_in() -> None:
+    text = "a: &base {x: 1, y: 2}\nb:\n  <<: *base\n  y: 3\nc:\n  <<: *base\n"
+    assert codec.load_yaml(text) == [{"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}]
+    with pytest.raises(BadRequest, match="duplicate field"):
+        codec.load_yaml("a: 1\na: 2")

@@ -121,3 +121,22 @@ def test_merge_keys_come_from_the_schema() -> None:
     assert merge_key_of(core_v1.Pod, ("spec", "containers", "ports")) == "containerPort"
     assert merge_key_of(core_v1.Pod, ("spec", "tolerations")) == ""
     assert merge_key_of(core_v1.Pod, ("spec", "nope")) == ""
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "fits"),
+    [
+        (True, 1, False),
+        (0, False, False),
+        (1, 1.0, True),
+        ([{"a": True}], [{"a": 1}], False),
+        ({"a": 1}, {"a": 1}, True),
+    ],
+)
+def test_a_json_patch_tests_values_as_json_has_them(held: object, asked: object, fits: bool) -> None:
+    operations = [{"op": "test", "path": "/x", "value": asked}]
+    if fits:
+        assert json_patch({"x": held}, operations) == {"x": held}
+    else:
+        with pytest.raises(Invalid, match="the test failed"):
+            json_patch({"x": held}, operations)
