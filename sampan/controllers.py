@@ -14,6 +14,7 @@ from controlplane.controllers.daemonset.controller import DaemonSets
 from controlplane.controllers.deployment.controller import Deployments
 from controlplane.controllers.disruption.controller import Disruptions
 from controlplane.controllers.endpoints.controller import EndpointSlices
+from controlplane.controllers.endpoints.mirror import EndpointMirror
 from controlplane.controllers.garbage.controller import GarbageCollector
 from controlplane.controllers.job.controller import Jobs
 from controlplane.controllers.manager import ControllerManager
@@ -51,6 +52,7 @@ def builders(
         lambda shared: [ReplicaSets(shared).controller],
         lambda shared: [Deployments(shared).controller],
         lambda shared: [EndpointSlices(shared).controller],
+        lambda shared: [EndpointMirror(shared).controller],
         lambda shared: [DaemonSets(shared).controller],
         lambda shared: [StatefulSets(shared).controller],
         lambda shared: [Jobs(shared).controller],

@@ -59,7 +59,10 @@ async def bootstrap(api: Api, *, address: str, port: int, service_cidr: str, fir
     await _ensure(
         api,
         core_v1.Endpoints(
-            metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default"),
+            # Its slice is written below.
+            metadata=meta_v1.ObjectMeta(
+                name="kubernetes", namespace="default", labels={"endpointslice.kubernetes.io/skip-mirror": "true"}
+            ),
             subsets=[
                 core_v1.EndpointSubset(
                     addresses=[core_v1.EndpointAddress(ip=address)],

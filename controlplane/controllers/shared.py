@@ -26,6 +26,7 @@ class Informers:
         self._client = client
         self._rng = rng
         self._found: dict[type[Any], Informer[Any]] = {}
+        self._named: dict[tuple[type[Any], str], Informer[Any]] = {}
 
     def of(self, type_: type[O], indexes: Mapping[str, IndexFunction] | None = None) -> Informer[O]:
         """Of whole objects."""
@@ -41,6 +42,14 @@ class Informers:
             informer.keep = metadata_only
         return informer
 
+    def named(self, type_: type[O], name: str) -> Informer[O]:
+        """Only of the objects of this name, in all namespaces: where the kind is large and the interest small."""
+        found = self._named.get((type_, name))
+        if found is None:
+            found = Informer(self._client, type_, rng=self._rng, field_selector=f"metadata.name={name}")
+            self._named[type_, name] = found
+        return found
+
     def _informer(self, type_: type[O], indexes: Mapping[str, IndexFunction] | None) -> Informer[O]:
         informer = self._found.get(type_)
         if informer is None:
@@ -50,7 +59,7 @@ class Informers:
         return informer
 
     def __iter__(self) -> Iterator[Informer[Any]]:
-        return iter(list(self._found.values()))
+        return iter([*self._found.values(), *self._named.values()])
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,3 +183,35 @@ async def test_every_node_gets_a_network_of_its_own(client: Client) -> None:
         client, core_v1.Node, lambda found: len(found) == 5 and all(n.spec.pod_cidr for n in found), namespace=""
     )
     assert len({n.spec.pod_cidr for n in nodes}) == 5
+
+
+async def test_addresses_written_by_hand_get_slices_that_nodes_read(client: Client) -> None:
+    meta = meta_v1.ObjectMeta(name="db", namespace="default")
+    await client.create(
+        core_v1.Service(metadata=meta, spec=core_v1.ServiceSpec(ports=[core_v1.ServicePort(port=5432)]))
+    )
+    subset = core_v1.EndpointSubset(
+        addresses=[core_v1.EndpointAddress(ip="192.0.2.1"), core_v1.EndpointAddress(ip="2001:db8::1")],
+        not_ready_addresses=[core_v1.EndpointAddress(ip="192.0.2.2")],
+        ports=[core_v1.EndpointPort(port=5432)],
+    )
+    await client.create(core_v1.Endpoints(metadata=meta, subsets=[subset]))
+
+    def mine(slices: list[discovery_v1.EndpointSlice]) -> list[discovery_v1.EndpointSlice]:
+        found = [s for s in slices if s.metadata.labels.get("kubernetes.io/service-name") == "db"]
+        return sorted(found, key=lambda s: s.address_type)
+
+    slices = mine(await until(client, discovery_v1.EndpointSlice, lambda found: len(mine(found)) == 2))
+    told = [(s.address_type, [(e.addresses, e.conditions.ready) for e in s.endpoints]) for s in slices]
+    assert told == [
+        ("IPv4", [(["192.0.2.1"], True), (["192.0.2.2"], False)]),
+        ("IPv6", [(["2001:db8::1"], True)]),
+    ]
+    assert [p.port for p in slices[0].ports] == [5432]
+    await client.patch(
+        core_v1.Endpoints,
+        "db",
+        {"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}},
+        namespace="default",
+    )
+    await until(client, discovery_v1.EndpointSlice, lambda found: not mine(found))

@@ -19,7 +19,7 @@ from kubeapi.claims import PROVISIONER, RECLAIM
 from kubeapi.client.interface import Client
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import LoopClock, format_micro
-from kubeapi.errors import NotFound
+from kubeapi.errors import Invalid, NotFound
 from kubeapi.meta import get_condition, replace, set_condition
 from kubeapi.types import coordination_v1, core_v1, meta_v1, storage_v1
 from node_agent.reclaimer import VolumeReclaimer
@@ -197,6 +197,9 @@ async def test_a_claim_waits_for_its_pod_and_gets_a_volume_on_the_pods_node(clie
         term = affinity.required.node_selector_terms[0]
         assert term.match_expressions[0].values == [pod.spec.node_name]
         assert volume.spec.host_path is not None
+        bigger = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+        with pytest.raises(Invalid, match="can be resized"):
+            await client.patch(core_v1.PersistentVolumeClaim, "data", bigger, namespace="default")
 
         await client.delete(core_v1.PersistentVolumeClaim, "data", "default")
         await asyncio.sleep(5)

@@ -21,15 +21,15 @@ class ServiceAccounts:
         self._shared = shared
         self._ca = ca
         self._namespaces = shared.informers.of(Namespace)
-        self._accounts = shared.informers.of(ServiceAccount)
-        self._configs = shared.informers.of(ConfigMap)
+        self._accounts = shared.informers.named(ServiceAccount, ACCOUNT)
+        self._configs = shared.informers.named(ConfigMap, CA_CONFIG)
         self.controller: Controller[Key] = Controller(
             "serviceaccount",
             self.reconcile,
             sources={
                 self._namespaces: lambda ns: Key("", ns.metadata.name),
-                self._accounts: lambda sa: Key("", sa.metadata.namespace) if sa.metadata.name == ACCOUNT else None,
-                self._configs: lambda cm: Key("", cm.metadata.namespace) if cm.metadata.name == CA_CONFIG else None,
+                self._accounts: lambda sa: Key("", sa.metadata.namespace),
+                self._configs: lambda cm: Key("", cm.metadata.namespace),
             },
             clock=shared.clock,
             rng=shared.rng,
