@@ -120,7 +120,7 @@ async def test_the_important_take_the_place_of_others(client: Client) -> None:
     await client.create(low)
     await until(client, core_v1.Pod, lambda found: bool(found[0].spec.node_name))
     await client.create(scheduling_v1.PriorityClass(metadata=meta_v1.ObjectMeta(name="high"), value=1000))
-    await client.create(fresh(make_pod("high", requests={"cpu": "1"}, priority_class_name="high", priority=1000)))
+    await client.create(fresh(make_pod("high", requests={"cpu": "1"}, priority_class_name="high")))
 
     def condemned(found: list[core_v1.Pod]) -> bool:
         pods = {p.metadata.name: p for p in found}

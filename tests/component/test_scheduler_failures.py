@@ -19,7 +19,7 @@ from kubeapi.client.local import LocalClient
 from kubeapi.clock import LoopClock
 from kubeapi.errors import NotFound, ServiceUnavailable
 from kubeapi.meta import replace
-from kubeapi.types import core_v1
+from kubeapi.types import core_v1, meta_v1, scheduling_v1
 from tests.support.make import make_node, make_pod
 from tests.support.until import until
 
@@ -82,6 +82,7 @@ async def test_every_pod_comes_to_a_node_whatever_happens_on_the_way(seed: int) 
         for i in range(4):
             made = await sure.create(fresh(make_node(f"n{i}", cpu="4", pods=10)))
             await sure.update(replace(made, status=make_node(f"n{i}", cpu="4", pods=10).status), subresource="status")
+        await sure.create(scheduling_v1.PriorityClass(metadata=meta_v1.ObjectMeta(name="five"), value=5))
         client.failing = 0.3
         running = asyncio.create_task(Scheduler(client, clock=CLOCK, rng=rng).run(), name="scheduler")
         try:
@@ -106,7 +107,8 @@ async def disturb(client: LocalClient, rng: Random, number: int) -> None:
     what = rng.choice(["pod", "pod", "pod", "leave", "cordon", "uncordon"])
     if what == "pod" and len(pods) < 9:
         cpu = rng.choice(["1", "1", "2"])
-        await client.create(fresh(make_pod(f"p{number}", requests={"cpu": cpu}, priority=rng.choice([0, 0, 5]))))
+        name = rng.choice(["", "", "five"])
+        await client.create(fresh(make_pod(f"p{number}", requests={"cpu": cpu}, priority_class_name=name)))
     elif what == "leave" and pods:
         try:
             await client.delete(core_v1.Pod, rng.choice(pods).metadata.name, "default", grace_seconds=0)
