@@ -92,6 +92,7 @@ def whole_seconds(obj: Any) -> Any:
             except OverflowError as error:
                 raise BadRequest(f"{info.json_name}: the time is outside of what UTC can show") from error
         elif info.message is not None and not info.scalar:
+            changed: Any
             if info.map:
                 changed = {k: whole_seconds(v) for k, v in inner.items()}
             elif info.repeated:

@@ -13,7 +13,7 @@ import functools
 import importlib
 import json
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -159,10 +159,36 @@ FROM_WIRE: dict[str, Callable[[Any], Any]] = {
 
 
 def encode(obj: Any) -> bytes:
+    return envelope(obj.api_version, obj.kind, encode_message(obj))
+
+
+def envelope(api_version: str, kind: str, raw: bytes) -> bytes:
     unknown = _unknown()()
-    unknown.type_meta.api_version, unknown.type_meta.kind = obj.api_version, obj.kind
-    unknown.raw = encode_message(obj)
+    unknown.type_meta.api_version, unknown.type_meta.kind = api_version, kind
+    unknown.raw = raw
     return MAGIC + unknown.SerializeToString()  # type: ignore[no-any-return]
+
+
+def list_message(metadata: Any, items: Iterable[bytes]) -> bytes:
+    """A List's message from its items' messages: metadata is field 1 and items field 2 of every one."""
+    parts = [_field(1, encode_message(metadata))]
+    parts += [_field(2, item) for item in items]
+    return b"".join(parts)
+
+
+def watch_frame(type_: str, body: bytes) -> bytes:
+    """One metav1.WatchEvent, its length in four bytes before it: type is field 1, object (raw is its field 1) field 2."""
+    event = _field(1, type_.encode()) + _field(2, _field(1, body))
+    return len(event).to_bytes(4, "big") + event
+
+
+def _field(number: int, data: bytes) -> bytes:
+    length, size = bytearray(), len(data)
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return bytes([number << 3 | 2]) + bytes(length) + data
 
 
 def encode_message(obj: Any) -> bytes:

@@ -142,23 +142,28 @@ class Api:
             return ListResult([twin.item(i) for i in found.items], found.revision, found.continue_, found.remaining)
         if limit < 0:
             raise BadRequest("limit: must not be negative")
-        if resource_version_match and resource_version_match not in ("Exact", "NotOlderThan"):
-            raise BadRequest('resourceVersionMatch: supported values are "Exact" and "NotOlderThan"')
-        if resource_version_match == "Exact" and resource_version not in ("", str(self.cache.revision)):
-            raise Expired(f"the provided resource version {resource_version} is not the newest; only that can be exact")
+        check_version_match(resource_version, resource_version_match, continue_)
         await self._wait_for(resource_version)
         wanted = self._filter(resource, namespace, label_selector, field_selector)
         start, revision = read_token(continue_) if continue_ else ("", self.cache.revision)
+        if resource_version_match == "Exact":
+            revision = read_version(resource_version)
         collection = self.cache.collection(prefix_of(resource))
-        if start and revision < collection.floor:
-            raise Expired("The provided continue parameter is too old; list again from the start")
+        if revision > self.cache.revision:
+            raise BadRequest("continue key is not valid: it is of a version that this server has not seen")
+        try:
+            items = collection.at(revision)
+        except Expired:
+            what = "continue parameter" if continue_ else f"resource version {revision}"
+            raise Expired(f"The provided {what} is too old; list again from the start") from None
         prefix = prefix_of(resource, namespace if resource.namespaced else "")
-        items = collection.items
         keys = sorted(k for k in items if k > start and k.startswith(prefix))
         chosen = [items[k] for k in keys if wanted(items[k].object)]
         if limit and len(chosen) > limit:
             token = write_token(chosen[limit - 1].key, revision)
-            return ListResult(chosen[:limit], revision, token, len(chosen) - limit)
+            # How many more there are is told only where no selector makes it a guess, as in Kubernetes.
+            remaining = 0 if label_selector or field_selector else len(chosen) - limit
+            return ListResult(chosen[:limit], revision, token, remaining)
         return ListResult(chosen, revision)
 
     async def watch(
@@ -171,7 +176,7 @@ class Api:
         field_selector: str = "",
         resource_version: str = "",
         bookmarks: bool = False,
-        send_initial_events: bool = False,
+        send_initial_events: bool | None = None,
     ) -> AsyncIterator[Sequence[ApiEvent]]:
         """Batches of events. With no version, or "0", first what there is now as ADDED. Raises Expired, BadRequest.
 
@@ -197,7 +202,7 @@ class Api:
         prefix = prefix_of(resource, namespace if resource.namespaced else "")
         name = prefix_of(resource)
         after = read_version(resource_version)
-        if after == 0 or send_initial_events:
+        if send_initial_events or (after == 0 and send_initial_events is None):
             after = self.cache.revision
             present = self.cache.collection(name).items
             initial = [
@@ -209,7 +214,7 @@ class Api:
                 initial.append(ApiEvent("BOOKMARK", None, after, initial_events_end=True))
             if initial:
                 yield initial
-        steps = self.cache.watch(name, after)
+        steps = self.cache.watch(name, after or self.cache.revision)
         pending: asyncio.Future[Sequence[Step]] | None = None
         try:
             while True:
@@ -603,6 +608,23 @@ def read_version(text: str) -> int:
     if not text.isdecimal() or len(text) > 19:
         raise BadRequest(f"resourceVersion: Invalid value: {text[:40]!r}: must be a whole number")
     return int(text)
+
+
+def check_version_match(version: str, match: str, continue_: str) -> None:
+    """Raises Invalid, in the words of the Kubernetes API concepts."""
+    path, text = "resourceVersionMatch", ""
+    if match and match not in ("Exact", "NotOlderThan"):
+        text = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
+    elif match and continue_:
+        text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
+    elif match and not version:
+        text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+    elif match == "Exact" and version == "0":
+        text = 'Forbidden: resourceVersionMatch "Exact" is forbidden for resourceVersion "0"'
+    elif continue_ and version not in ("", "0"):
+        path, text = "resourceVersion", "Forbidden: specifying resource version is not allowed when using continue"
+    if text:
+        raise Invalid([FieldError(path, text)])
 
 
 def write_token(key: str, revision: int) -> str:

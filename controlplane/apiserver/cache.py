@@ -14,7 +14,7 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -45,6 +45,8 @@ class Step:
     old: Item | None
     new: Item | None
     """None: deleted; then `old` carries the deletion's revision."""
+    before: Item | None = None
+    """What was there, at its own revision: to show the collection as it was."""
 
 
 class Watcher:
@@ -73,6 +75,19 @@ class Collection:
         self.watchers: set[Watcher] = set()
         self.changes = 0
         """Counts them all: who keeps something worked out from the objects sees here that it is old."""
+
+    def at(self, revision: int) -> Mapping[str, Item]:
+        """The objects as they were; the newest changes are taken back one by one. Raises Expired."""
+        if not self.steps or revision >= self.steps[-1].revision:
+            return self.items
+        found = dict(self.items)
+        for step in reversed(self.since(revision)):
+            key = (step.new or step.old or step.before).key  # type: ignore[union-attr]
+            if step.before is not None:
+                found[key] = step.before
+            else:
+                found.pop(key, None)
+        return found
 
     def since(self, revision: int) -> list[Step]:
         if revision < self.floor:
@@ -134,7 +149,7 @@ class WatchCache:
         for change in changes:
             name = collection_of(change.key)
             collection = self.collection(name)
-            old = collection.items.get(change.key)
+            old = before = collection.items.get(change.key)
             new: Item | None = None
             if change.type == "put":
                 new = Item.at(change.key, self._decode(change.key, change.value), change.revision)
@@ -144,7 +159,7 @@ class WatchCache:
                 old = Item.at(change.key, old.object, change.revision)
             else:
                 continue
-            batches.setdefault(name, []).append(Step(change.revision, old, new))
+            batches.setdefault(name, []).append(Step(change.revision, old, new, before))
         for name, steps in batches.items():
             collection = self._collections[name]
             collection.changes += len(steps)

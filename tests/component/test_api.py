@@ -412,3 +412,32 @@ async def test_what_a_dead_server_left_behind_is_given_back_at_the_next_start() 
     await Allocator(store=store, cidr="10.96.0.0/16", clock=then, rng=Random(1)).take_address("10.96.7.7", old)
     async with api_core(store=store, clock=SystemClock(), rng=Random(1)) as api:
         assert (await api.create(CTX, SERVICES, "default", service("a", cluster_ip="10.96.7.7"))).revision
+
+
+async def test_chunks_and_exact_versions_show_one_moment_whatever_is_written_meanwhile(api: Api) -> None:
+    for name in "abcd":
+        await api.create(CTX, CONFIG, "default", config(name, k="1"))
+    first = await api.list(CTX, CONFIG, "default", limit=2)
+    await api.create(CTX, CONFIG, "default", config("cc"))
+    await api.patch(CTX, CONFIG, "default", "c", {"data": {"k": "2"}}, "merge")
+    await api.delete(CTX, CONFIG, "default", "d")
+    rest = await api.list(CTX, CONFIG, "default", continue_=first.continue_)
+    assert [(i.object.metadata.name, i.object.data) for i in rest.items] == [("c", {"k": "1"}), ("d", {"k": "1"})]
+    at = str(first.revision)
+    then = await api.list(CTX, CONFIG, "default", resource_version=at, resource_version_match="Exact")
+    assert [i.object.metadata.name for i in then.items] == ["a", "b", "c", "d"] and then.revision == first.revision
+    assert all(int(i.object.metadata.resource_version) <= first.revision for i in then.items)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"resource_version_match": "Exact"}, "forbidden unless resourceVersion is provided"),
+        ({"resource_version_match": "Exact", "resource_version": "0"}, 'forbidden for resourceVersion "0"'),
+        ({"resource_version_match": "Nearly", "resource_version": "1"}, 'Unsupported value: "Nearly"'),
+        ({"resource_version": "5", "continue_": "x"}, "not allowed when using continue"),
+    ],
+)
+async def test_versions_that_do_not_fit_are_refused(api: Api, wish: dict[str, str], message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        await api.list(CTX, CONFIG, "default", **wish)  # type: ignore[arg-type]

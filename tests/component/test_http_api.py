@@ -13,9 +13,12 @@ import pytest
 
 from controlplane.apiserver.server import ApiServer, Tls, api_server
 from controlplane.storage.embedded import EmbeddedStore
+from kubeapi import codec_protobuf
 from kubeapi.client.grpc_client import GrpcClient, connect
 from kubeapi.clock import SystemClock
 from kubeapi.errors import Forbidden, NotFound
+from kubeapi.pb.kubernetes import core_v1_pb2
+from kubeapi.pb.sampan.v1 import api_pb2 as pb
 from kubeapi.pki import Authority, Credentials
 from kubeapi.types import core_v1, meta_v1
 
@@ -208,3 +211,63 @@ async def test_a_watch_over_grpc_carries_batches(world: World) -> None:
         assert [(e.type, e.object.metadata.name) for e in batch] == [("ADDED", "b")]
         with pytest.raises(NotFound):
             await client_.get(core_v1.ConfigMap, "c", "default")
+
+
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+def opened(data: bytes) -> tuple[str, bytes]:
+    _, kind, raw = codec_protobuf.open_envelope(data)
+    return kind, raw
+
+
+def parts(message: bytes) -> dict[int, bytes]:
+    """The fields of a message that has only strings, bytes and messages."""
+    found = {}
+    while message:
+        size = shift = 0
+        at = 1
+        while True:
+            size |= (message[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if not message[at - 1] & 0x80:
+                break
+        found[message[0] >> 3] = message[at : at + size]
+        message = message[at + size :]
+    return found
+
+
+async def test_lists_and_watches_in_protobuf(world: World) -> None:
+    http, other = await world.http(), await world.http()
+    await http.ask("POST", CM, config_map("first", k="v" * 300))
+    status, headers, body = await http.ask("GET", CM, Accept=f"{PROTOBUF},application/json")
+    assert (status, headers["content-type"]) == (200, PROTOBUF)
+    kind, raw = opened(body)
+    listed = core_v1_pb2.ConfigMapList.FromString(raw)
+    assert kind == "ConfigMapList" and [dict(i.data) for i in listed.items if i.metadata.name == "first"]
+    path = f"{CM}?watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    other.writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {PROTOBUF};stream=watch\r\n\r\n".encode())
+    head = (await other.reader.readuntil(b"\r\n\r\n")).decode()
+    assert f"Content-Type: {PROTOBUF};stream=watch" in head
+    stream = b""
+    while b"initial-events-end" not in stream:
+        size = int((await other.reader.readline()).strip(), 16)
+        stream += (await other.reader.readexactly(size + 2))[:-2]
+    kinds = []
+    while stream:
+        length = int.from_bytes(stream[:4], "big")
+        event, stream = parts(stream[4 : 4 + length]), stream[4 + length :]
+        kind, raw = opened(parts(event[2])[1])
+        kinds.append((event[1].decode(), kind, core_v1_pb2.ConfigMap.FromString(raw).metadata.name))
+    assert kinds == [("ADDED", "ConfigMap", "first"), ("BOOKMARK", "ConfigMap", "")]
+
+
+async def test_a_watch_ends_when_its_time_is_up_through_both_doors(world: World) -> None:
+    http = await world.http()
+    begun = asyncio.get_running_loop().time()
+    http.writer.write(f"GET {CM}?watch=1&timeoutSeconds=1&resourceVersion=0 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await http.reader.readuntil(b"\r\n0\r\n\r\n")
+    async with world.grpc() as client:
+        request = pb.WatchRequest(type=pb.TypeRef(version="v1", resource="configmaps"), timeout_seconds=1)
+        assert [reply async for reply in client._stub.Watch(request)] == []
+    assert 1.9 < asyncio.get_running_loop().time() - begun < 10

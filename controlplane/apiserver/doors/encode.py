@@ -15,6 +15,7 @@ from controlplane.apiserver.tables.table import IncludeObject, make_table
 from kubeapi import codec
 from kubeapi.errors import BadRequest
 from kubeapi.scheme import Resource
+from kubeapi.types import meta_v1
 
 JSON = ("Content-Type", "application/json")
 
@@ -40,7 +41,7 @@ def one(resource: Resource, item: Item, form: Form, now: datetime, include: str,
     if form.convert:
         return Reply(status, [JSON], partial(item))
     if form.encoding == "protobuf":
-        return Reply(status, [("Content-Type", form.content_type)], codec.encode_protobuf(item.object))
+        return Reply(status, [("Content-Type", form.content_type)], protobuf(item))
     if form.encoding == "yaml":
         return Reply(status, [("Content-Type", form.content_type)], as_yaml(item.json))
     return Reply(status, [JSON], item.json)
@@ -58,9 +59,13 @@ def many(resource: Resource, listing: ListResult, form: Form, now: datetime, inc
             include=include_of(include),
         )
         return Reply(200, [JSON], codec.encode(table))
+    if form.encoding == "protobuf":
+        return _many_protobuf(resource, listing, form)
     metadata: dict[str, Any] = {"resourceVersion": str(listing.revision)}
     if listing.continue_:
-        metadata |= {"continue": listing.continue_, "remainingItemCount": listing.remaining}
+        metadata |= {"continue": listing.continue_}
+    if listing.remaining:
+        metadata |= {"remainingItemCount": listing.remaining}
     if form.convert:
         kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
         items = [partial(item) for item in listing.items]
@@ -72,6 +77,35 @@ def many(resource: Resource, listing: ListResult, form: Form, now: datetime, inc
     if form.encoding == "yaml":
         return Reply(200, [("Content-Type", form.content_type)], as_yaml(body))
     return Reply(200, [JSON], body)
+
+
+def _many_protobuf(resource: Resource, listing: ListResult, form: Form) -> Reply:
+    from kubeapi import codec_protobuf
+
+    metadata = meta_v1.ListMeta(
+        resource_version=str(listing.revision),
+        continue_=listing.continue_,
+        remaining_item_count=listing.remaining or None,
+    )
+    raw = codec_protobuf.list_message(metadata, [message(item) for item in listing.items])
+    body = codec_protobuf.envelope(resource.api_version, f"{resource.kind}List", raw)
+    return Reply(200, [("Content-Type", form.content_type)], body)
+
+
+def message(item: Item) -> bytes:
+    """The object's protobuf message, kept with the item."""
+    found = item.forms.get("message")
+    if found is None:
+        from kubeapi import codec_protobuf
+
+        found = item.forms["message"] = codec_protobuf.encode_message(item.object)
+    return bytes(found)
+
+
+def protobuf(item: Item) -> bytes:
+    from kubeapi import codec_protobuf
+
+    return codec_protobuf.envelope(item.object.api_version, item.object.kind, message(item))
 
 
 def partial(item: Item) -> bytes:

@@ -23,6 +23,7 @@ from controlplane.apiserver.auth.authn import User
 from controlplane.apiserver.auth.authz import Attributes
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, find
+from controlplane.apiserver.doors.deadline import until
 from controlplane.apiserver.doors.encode import include_of
 from controlplane.apiserver.doors.http import VERSION
 from controlplane.apiserver.doors.metrics import Metrics
@@ -118,9 +119,11 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
                 field_selector=request.field_selector,
                 resource_version=request.resource_version,
                 bookmarks=request.bookmarks,
-                send_initial_events=request.send_initial_events,
+                send_initial_events=request.send_initial_events or None,
             )
-            async with aclosing(batches) as events:  # type: ignore[type-var]
+            if request.timeout_seconds < 0:
+                raise BadRequest("timeout_seconds: must be greater than or equal to 0")
+            async with aclosing(until(batches, request.timeout_seconds)) as events:
                 async for batch in events:
                     yield pb.WatchReply(events=[_event(resource, event) for event in batch])
 

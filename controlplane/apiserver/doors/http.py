@@ -164,7 +164,7 @@ class HttpDoor:
             item = await calls.get(ctx, resource, namespace, info.name, info.subresource, version)
             return encode.one(resource, item, form, self._clock.now(), info.one("includeObject"))
         if info.verb == "list":
-            form = wanted(accept, lists=True)
+            form = wanted(accept)
             listing = await calls.list(
                 ctx,
                 resource,
@@ -178,7 +178,7 @@ class HttpDoor:
             )
             return encode.many(resource, listing, form, self._clock.now(), info.one("includeObject"))
         if info.verb == "watch":
-            return await watch_reply(calls, ctx, resource, namespace, info, wanted(accept, lists=True), self._clock)
+            return await watch_reply(calls, ctx, resource, namespace, info, wanted(accept, watch=True), self._clock)
         if info.verb == "create":
             form = wanted(accept)
             encoding = body_encoding(request.headers.get("content-type", ""))

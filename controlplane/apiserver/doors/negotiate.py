@@ -52,17 +52,17 @@ def media(text: str) -> tuple[str, dict[str, str]]:
     return kind.strip().lower(), {name.lower(): value.strip('" ') for name, _, value in pairs}
 
 
-def wanted(accept: str, *, lists: bool = False) -> Form:
-    """The first wish that can be made; lists and watches are not made as protobuf. NotAcceptable."""
+def wanted(accept: str, *, watch: bool = False) -> Form:
+    """The first wish that can be made; a watch is not made as YAML. NotAcceptable."""
     if not accept:
         return Form()
     for kind, params in _wishes(accept):
         encoding = _ENCODINGS.get(kind)
-        if encoding is None or (lists and encoding == "protobuf"):
+        if encoding is None or (watch and encoding == "yaml"):
             continue
         as_ = params.get("as", "")
         if not as_:
-            return Form(encoding, stream=params.get("stream") == "watch")
+            return Form(encoding, stream=watch)
         ours = params.get("g") == "meta.k8s.io" and params.get("v") in ("v1", "v1beta1")
         if ours and encoding != "protobuf" and as_ in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
             return Form(encoding, as_, params["v"])  # type: ignore[arg-type]

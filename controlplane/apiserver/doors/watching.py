@@ -10,19 +10,21 @@ import msgspec
 
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.calls import Calls
-from controlplane.apiserver.doors.encode import include_of, partial
+from controlplane.apiserver.doors.encode import include_of, partial, protobuf
 from controlplane.apiserver.doors.http1 import Reply
 from controlplane.apiserver.doors.negotiate import Form
 from controlplane.apiserver.doors.request_info import RequestInfo
 from controlplane.apiserver.items import ApiEvent, Item
 from controlplane.apiserver.tables.table import make_table
-from kubeapi import codec
+from kubeapi import codec, codec_protobuf
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, Expired, Invalid
 from kubeapi.scheme import Resource
+from kubeapi.types import meta_v1
 
 LONGEST = 3600.0
 """Seconds, for a watcher that names no timeout of its own."""
+INITIAL_END = "k8s.io/initial-events-end"
 PROMPT = 0.02
 """Seconds in which a faulty watch fails, so that its error can be the reply's own status."""
 
@@ -37,6 +39,8 @@ async def watch_reply(
     clock: Clock,
 ) -> Reply:
     initial = info.flag("sendInitialEvents")
+    if info.one("resourceVersionMatch") and "sendInitialEvents" not in info.query:
+        raise Invalid("resourceVersionMatch: Forbidden: is forbidden for watch unless sendInitialEvents is provided")
     if "sendInitialEvents" in info.query and info.one("resourceVersionMatch") != "NotOlderThan":
         raise Invalid("resourceVersionMatch: Forbidden: sendInitialEvents requires NotOlderThan")
     fields = info.one("fieldSelector")
@@ -51,7 +55,7 @@ async def watch_reply(
         field_selector=fields,
         resource_version=info.one("resourceVersion"),
         bookmarks=info.flag("allowWatchBookmarks"),
-        send_initial_events=initial,
+        send_initial_events=initial if "sendInitialEvents" in info.query else None,
     )
     lines = _Lines(resource, form, info.one("includeObject"), clock)
     first = asyncio.ensure_future(anext(batches))
@@ -63,7 +67,7 @@ async def watch_reply(
         first.cancel()
         raise
     body = _stream(batches, first, lines, float(timeout) if timeout else LONGEST)
-    return Reply(200, [("Content-Type", "application/json")], body)
+    return Reply(200, [("Content-Type", form.content_type)], body)
 
 
 async def _stream(
@@ -84,7 +88,7 @@ async def _stream(
             except StopAsyncIteration:
                 return
             except ApiError as error:
-                yield b'{"type":"ERROR","object":' + msgspec.json.encode(error.status()) + b"}\n"
+                yield lines.error(error)
                 return
             pending = asyncio.ensure_future(anext(batches))
             yield b"".join([lines.of(event) for event in batch])
@@ -102,7 +106,24 @@ class _Lines:
         self._clock = clock
         self._first = True
 
+    def error(self, error: ApiError) -> bytes:
+        """What ends a watch; as an event, because the reply's own status has been sent."""
+        if self._form.encoding == "protobuf":
+            status = codec.from_builtins(meta_v1.Status, error.status())
+            return codec_protobuf.watch_frame("ERROR", codec.encode_protobuf(status))
+        return self._line("ERROR", msgspec.json.encode(error.status()))
+
+    def _frame(self, event: ApiEvent) -> bytes:
+        """In protobuf: the body is made once, and shared by all watchers of the object."""
+        if event.item is not None:
+            return codec_protobuf.watch_frame(event.type, protobuf(event.item))
+        annotations = {INITIAL_END: "true"} if event.initial_events_end else {}
+        metadata = meta_v1.ObjectMeta(resource_version=str(event.revision), annotations=annotations)
+        return codec_protobuf.watch_frame("BOOKMARK", codec.encode_protobuf(self._resource.type(metadata=metadata)))
+
     def of(self, event: ApiEvent) -> bytes:
+        if self._form.encoding == "protobuf":
+            return self._frame(event)
         if event.item is None:
             return self._bookmark(event)
         if self._form.convert == "Table":
@@ -132,7 +153,7 @@ class _Lines:
     def _bookmark(self, event: ApiEvent) -> bytes:
         metadata: dict[str, Any] = {"resourceVersion": str(event.revision), "creationTimestamp": None}
         if event.initial_events_end:
-            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+            metadata["annotations"] = {INITIAL_END: "true"}
         kind, version = self._resource.kind, self._resource.api_version
         if self._form.convert:
             kind, version = "PartialObjectMetadata", "meta.k8s.io/v1"
