@@ -13,28 +13,27 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from kubeapi.errors import ApiError, Conflict, NotFound
 from kubeapi.types.core_v1 import Container as ContainerWish
 from kubeapi.types.core_v1 import Pod
-from node_agent.admission import obstacle, refusal
+from node_agent.admission import refusal
 from node_agent.checks import Target
 from node_agent.container_starter import HOOK_LIMIT, ContainerStarter
+from node_agent.last_words import LastWords
 from node_agent.parts import Parts
-from node_agent.pod_files import hostname_of
 from node_agent.pod_plan import Blocked, Observed, Plan, comes_back, is_sidecar, plan_pod, restart_at
+from node_agent.pod_sandbox import PodSandbox, Unable
 from node_agent.pod_status import Circumstances, build_status
 from node_agent.probing import ProbeSet
 from node_agent.references import MissingReference
-from node_agent.runtimes.errors import CreateFailed, RuntimeFault
-from node_agent.runtimes.interface import Container, SandboxSpec
+from node_agent.runtimes.errors import RuntimeFault
+from node_agent.runtimes.interface import Container
 from node_agent.volumes import Place
 
 DEFAULT_GRACE = 30.0
 LEAST_GRACE = 1.0
-LAST_WORDS = 4096
 REFRESH = 60.0
 """Seconds between two refreshes of ConfigMap, Secret and token files."""
 SHOWN = 1.0
@@ -46,14 +45,6 @@ class Phase(Enum):
     SYNCING = "syncing"
     TERMINATING = "terminating"
     TERMINATED = "terminated"
-
-
-class Unable(Exception):
-    """A step that did not work, with the reason of its event. Tried again."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class PodWorker:
@@ -79,12 +70,11 @@ class PodWorker:
         self._probes: ProbeSet | None = None
         self._outcome = Plan()
         self._start_time: datetime | None = pod.status.start_time
-        self._pod_ip = ""
-        self._attached_to = ""
+        self._sandbox = PodSandbox(parts)
         self._volumes: Mapping[str, Place] | None = None
         self._refreshed = 0.0
         self._failures = 0
-        self._last_words: dict[str, str] = {}
+        self._last_words = LastWords(parts.runtime, parts.volumes.home(self.uid))
         self._seen = parts.clock.monotonic()
         self._counted = pod.status.phase not in ("", "Pending")
         """Whether its start has been measured; one that ran before we came has no measurable start."""
@@ -98,7 +88,7 @@ class PodWorker:
 
     @property
     def pod_ip(self) -> str:
-        return self._pod_ip
+        return self._sandbox.ip
 
     def update(self, pod: Pod) -> None:
         """The object has changed in the API."""
@@ -222,14 +212,14 @@ class PodWorker:
             with parts.metrics.runtime_operation("remove_container"):
                 await parts.runtime.remove(container_id)
         if plan.sandbox_attempt is not None:
-            await self._make_sandbox(plan.sandbox_attempt)
+            await self._sandbox.make(self._pod, plan.sandbox_attempt)
             return 0.0
         sandbox = observed.sandbox()
         if sandbox is not None and sandbox.state == "running":
-            await self._attach(sandbox)
+            await self._sandbox.attach(self._pod, sandbox)
             for start in plan.start:
                 blocked = await self._starter.start(
-                    self._pod, start, sandbox, pod_ip=self._pod_ip, volumes=self._volumes
+                    self._pod, start, sandbox, pod_ip=self._sandbox.ip, volumes=self._volumes
                 )
                 self._block(start.wish.name, blocked)
         await self._write(await self._observe())
@@ -260,55 +250,12 @@ class PodWorker:
         """A pod that has its volumes keeps them, though what they show can no longer be read."""
         self._refreshed = self._parts.clock.monotonic()
         try:
-            return await self._parts.volumes.prepare(self._pod, pod_ip=self._pod_ip)
+            return await self._parts.volumes.prepare(self._pod, pod_ip=self._sandbox.ip)
         except MissingReference as error:
             if before is None:
                 raise
             self._warn("FailedMount", str(error))
             return before
-
-    async def _make_sandbox(self, attempt: int) -> None:
-        pod = self._pod
-        security = pod.spec.security_context
-        hostname = hostname_of(pod)
-        if pod.spec.set_hostname_as_fqdn and pod.spec.subdomain:
-            hostname = f"{hostname}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{self._parts.facts.domain}"
-        try:
-            if reason := obstacle(pod, hostname):
-                raise CreateFailed(reason)
-            with self._parts.metrics.runtime_operation("run_podsandbox"):
-                sandbox = await self._parts.runtime.run_sandbox(
-                    SandboxSpec(
-                        pod_uid=self.uid,
-                        name=pod.metadata.name,
-                        namespace=pod.metadata.namespace,
-                        hostname=hostname,
-                        host_network=pod.spec.host_network,
-                        host_pid=pod.spec.host_pid,
-                        host_ipc=pod.spec.host_ipc,
-                        sysctls={s.name: s.value for s in security.sysctls} if security else {},
-                        attempt=attempt,
-                    )
-                )
-        except CreateFailed as error:
-            raise Unable("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}") from error
-        await self._attach(sandbox)
-
-    async def _attach(self, sandbox: Container) -> None:
-        """Gives the sandbox its network, once for each sandbox and run of the agent."""
-        if self._attached_to == sandbox.id:
-            return
-        if self._pod.spec.host_network:
-            self._pod_ip = self._parts.facts.ip
-        else:
-            ports = [
-                ((port.protocol or "TCP").lower(), port.host_port, port.container_port)
-                for wish in [*self._pod.spec.init_containers, *self._pod.spec.containers]
-                for port in wish.ports
-                if port.host_port
-            ]
-            self._pod_ip = await self._parts.network.attach(self.uid, sandbox.pid, host_ports=ports)
-        self._attached_to = sandbox.id
 
     def _block(self, name: str, blocked: Blocked | None) -> None:
         if blocked is None:
@@ -336,7 +283,7 @@ class PodWorker:
     async def _observe(self) -> Observed:
         containers = await self._parts.observer.of(self.uid)
         observed = Observed(containers=containers, blocked=self._blocked, start_time=self._start_time)
-        await self._hear_last_words(observed)
+        await self._last_words.hear(containers, self._wishes())
         if self._probes is not None and self.phase is Phase.SYNCING:
             self._probes.watch(self._targets(observed))
             observed = replace(observed, probes=dict(self._probes.reports))
@@ -344,12 +291,12 @@ class PodWorker:
 
     def _targets(self, observed: Observed) -> dict[str, Target]:
         """None until the pod's address is known: an agent that has just started finds containers before it has that."""
-        if not self._pod_ip:
+        if not self._sandbox.ip:
             return {}
         sandbox, wishes = observed.sandbox(), self._wishes()
         pid = sandbox.pid if sandbox else 0
         return {
-            c.id: Target(c, wishes[c.name], self._pod_ip, pid)
+            c.id: Target(c, wishes[c.name], self._sandbox.ip, pid)
             for c in observed.containers
             if c.state == "running" and c.kind != "sandbox" and c.name in wishes
         }
@@ -357,35 +304,18 @@ class PodWorker:
     def _wishes(self) -> dict[str, ContainerWish]:
         return {wish.name: wish for wish in [*self._pod.spec.init_containers, *self._pod.spec.containers]}
 
-    async def _hear_last_words(self, observed: Observed) -> None:
-        """Termination messages of containers that have ended since the last look."""
-        home, wishes = self._parts.volumes.home(self.uid), self._wishes()
-        for container in observed.containers:
-            if container.state != "exited" or container.kind == "sandbox" or container.id in self._last_words:
-                continue
-            text = ""
-            if home is not None:
-                path = home / "containers" / container.name / f"{container.attempt}.log"
-                text = await asyncio.to_thread(_tail_of, path)
-            wish = wishes.get(container.name)
-            fallback = wish is not None and wish.termination_message_policy == "FallbackToLogsOnError"
-            if not text and fallback and container.exit_code:
-                parts = [part async for part in self._parts.runtime.logs(container.id, tail=80)]
-                text = b"".join(parts)[-2048:].decode(errors="replace")
-            self._last_words[container.id] = text
-
     async def _write(self, observed: Observed, *, ended: bool = False) -> None:
         finished = self._outcome.finished if ended else ""
         about = Circumstances(
             now=self._parts.clock.now().replace(microsecond=0),
             host_ip=self._parts.facts.ip,
-            pod_ip=self._pod_ip,
+            pod_ip=self._sandbox.ip,
             start_time=self._start_time,
             finished=finished,
             reason=self._outcome.reason,
             message=self._outcome.message,
             ended=ended,
-            termination_messages=self._last_words,
+            termination_messages=self._last_words.texts,
         )
         status = build_status(self._pod, observed, about)
         if status.phase == "Running" and not self._counted:
@@ -419,7 +349,7 @@ class PodWorker:
 
     def _restore_ip(self) -> None:
         """After a restart of the agent the address of an ended pod is known from its status alone."""
-        self._pod_ip = self._pod_ip or self._pod.status.pod_ip
+        self._sandbox.ip = self._sandbox.ip or self._pod.status.pod_ip
 
     async def _stop_all(self, grace: float) -> bool:
         """Apps first, all at once; then the sidecars, in reverse order."""
@@ -447,7 +377,7 @@ class PodWorker:
         wish = self._wishes().get(container.name)
         if grace > 0 and wish is not None and wish.lifecycle is not None and wish.lifecycle.pre_stop is not None:
             sandbox = observed.sandbox()
-            target = Target(container, wish, self._pod_ip, sandbox.pid if sandbox else 0)
+            target = Target(container, wish, self._sandbox.ip, sandbox.pid if sandbox else 0)
             verdict = await self._parts.checker.check(
                 "preStop", wish.lifecycle.pre_stop, target, timeout=min(grace, HOOK_LIMIT)
             )
@@ -511,11 +441,3 @@ async def until(work: Coroutine[Any, Any, Any], stop: asyncio.Event) -> Any:
         for task in (doing, stopping):
             task.cancel()
         await asyncio.gather(doing, stopping, return_exceptions=True)
-
-
-def _tail_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(LAST_WORDS).decode(errors="replace")
-    except FileNotFoundError:
-        return ""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 PAUSE = "sampan/pause:1"
 BUSYBOX = "sampan/busybox:1"
 
-_PAUSE_LOOP = "trap 'exit 0' TERM INT; while :; do sleep 86400 & wait $!; done"
+PAUSE_LOOP = "trap 'exit 0' TERM INT; while :; do sleep 86400 & wait $!; done"
 """As process 1 the shell reaps adopted children whenever it waits, and ends at once on TERM."""
 
 
@@ -36,7 +36,7 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe(PAUSE, (f'CMD ["/bin/sh", "-c", "{_PAUSE_LOOP}"]', "LABEL sampan.dev/image=pause")),
+    Recipe(PAUSE, (f'CMD ["/bin/sh", "-c", "{PAUSE_LOOP}"]', "LABEL sampan.dev/image=pause")),
     Recipe(BUSYBOX, ('CMD ["/bin/sh"]', "ENV PATH=/bin:/usr/bin", "LABEL sampan.dev/image=busybox")),
 )
 

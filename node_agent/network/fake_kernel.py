@@ -4,7 +4,8 @@ nft.
 
 from collections.abc import Sequence
 
-from node_agent.network.kernel import Flow, Link, NetworkError, Route
+from node_agent.network.errors import NetworkError
+from node_agent.network.kernel import Flow, Link, Route
 
 
 class FakeKernel:

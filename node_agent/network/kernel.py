@@ -22,6 +22,8 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
 
+from node_agent.network.errors import NetworkError
+
 ROUTE_PROTOCOL = 83
 """Tag of our routes: only routes with this protocol number are ever removed."""
 
@@ -34,10 +36,6 @@ _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class NetworkError(Exception):
-    """The kernel refused a change; says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from node_agent.network.errors import NetworkError
 from node_agent.network.interface import Peer
-from node_agent.network.kernel import NetworkError, Route
+from node_agent.network.kernel import Route
 
 _TAG = "sampan-pod"
 

@@ -21,8 +21,9 @@ from random import Random
 
 from node_agent.network import plan, services
 from node_agent.network.dns import DnsServer, upstreams
+from node_agent.network.errors import NetworkError
 from node_agent.network.interface import Attachment, Peer, ServicePort
-from node_agent.network.kernel import Kernel, NetlinkKernel, NetworkError
+from node_agent.network.kernel import Kernel, NetlinkKernel
 
 BRIDGE = "sampan-br"
 TUNNEL = "sampan-vx"

@@ -8,6 +8,7 @@ containers labelled with its own node.
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -46,6 +47,8 @@ from node_agent.vitals import container_usage
 T = TypeVar("T")
 API_VERSION = "1.41"
 SANDBOX_OOM_SCORE = -998
+PID_TRIES = 40
+"""So often the engine is asked for the process id of a command that it has only just started."""
 
 
 class DockerRuntime:
@@ -64,7 +67,9 @@ class DockerRuntime:
         pause_image: str = PAUSE,
         log: logging.Logger | None = None,
         threads: int = 8,
+        namespace: str | None = None,
     ) -> None:
+        """`namespace`: of the node's network, as a path; "" when it is the engine's own; None: the one we run in."""
         self._node = node_name
         self._pause = pause_image
         self._log = log or logging.getLogger("sampan.docker")
@@ -75,9 +80,12 @@ class DockerRuntime:
         self._died = set()
         self._lowest_score: int | None = None if _may_lower_oom_score() else 0
         self._warned = False
+        self._namespace = namespace
 
     async def prepare(self) -> None:
         """Makes sure that our own images are there."""
+        if self._namespace is None:
+            self._namespace = await asyncio.to_thread(own_namespace)
         made = await self._call(lambda: ensure(self._api))
         if made:
             self._log.info("imported %s", ", ".join(made))
@@ -118,9 +126,21 @@ class DockerRuntime:
     async def run_sandbox(self, spec: SandboxSpec) -> Container:
         name = container_name("", spec.name, spec.namespace, spec.pod_uid, spec.attempt)
         score = self._allowed_score(SANDBOX_OOM_SCORE)
-        return await self._create_and_start(
-            name, sandbox_options(spec, image=self._pause, node=self._node, oom_score_adj=score)
+        options = sandbox_options(
+            spec, image=self._pause, node=self._node, oom_score_adj=score, namespace=self._namespace or ""
         )
+        made = await self._create_and_start(name, options)
+        if spec.host_network and self._namespace:
+            await self._enters(made.pid, self._namespace)
+        return made
+
+    async def _enters(self, pid: int, namespace: str) -> None:
+        """Waits until the pause process has gone over to the node's network: containers join where it is then."""
+        end = asyncio.get_running_loop().time() + 5.0
+        while not await asyncio.to_thread(same_network, f"/proc/{pid}/ns/net", namespace):
+            if asyncio.get_running_loop().time() > end:
+                raise CreateFailed("the sandbox did not reach the node's network")
+            await asyncio.sleep(0.01)
 
     async def start_container(self, spec: ContainerSpec, sandbox: Container) -> Container:
         name = container_name(spec.name, sandbox.pod_name, sandbox.pod_namespace, spec.pod_uid, spec.attempt)
@@ -217,9 +237,14 @@ class DockerRuntime:
                 delay = min(delay * 2, 0.5)
 
         async def end() -> None:
-            state = await self._call(lambda: self._api.exec_inspect(exec_id))
-            if state["Running"]:
-                await hang_up(int(state.get("Pid") or 0), container_id, running)
+            for _ in range(PID_TRIES):
+                state = await self._call(lambda: self._api.exec_inspect(exec_id))
+                if not state["Running"]:
+                    return
+                if pid := int(state.get("Pid") or 0):
+                    await hang_up(pid, container_id, running)
+                    return
+                await asyncio.sleep(0.05)  # a command may speak before the engine knows its process id
 
         async def running() -> bool:
             return bool((await self._call(lambda: self._api.exec_inspect(exec_id)))["Running"])
@@ -242,7 +267,8 @@ class DockerRuntime:
                     return int(raw["State"].get("ExitCode") or 0)
                 await asyncio.sleep(0.2)
 
-        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code)
+        half_close = bool(config.get("StdinOnce"))
+        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code, half_close=half_close)
 
     async def images(self) -> Sequence[ImageInfo]:
         rows = await self._call(self._api.images)
@@ -382,6 +408,22 @@ class DockerRuntime:
             raise (CreateFailed(text) if creating else RuntimeFault(text)) from error
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             raise RuntimeUnavailable(f"the Docker engine does not answer: {error}") from error
+
+
+def same_network(one: str, other: str) -> bool:
+    try:
+        return os.stat(one).st_ino == os.stat(other).st_ino
+    except OSError:
+        return False
+
+
+def own_namespace() -> str:
+    """The path of the network namespace we run in; "" if it is the machine's, where the engine is too."""
+    mine = "/proc/self/ns/net"
+    if same_network(mine, "/proc/1/ns/net"):
+        return ""
+    named = next((str(path) for path in Path("/run/netns").glob("*") if same_network(mine, str(path))), "")
+    return named or f"/proc/{os.getpid()}/ns/net"
 
 
 def split_image(image: str) -> tuple[str, str]:

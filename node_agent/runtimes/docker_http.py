@@ -133,13 +133,16 @@ class HijackedStream:
         resize: Callable[[int, int], Awaitable[None]],
         exit_code: Callable[[], Awaitable[int]],
         end: Callable[[], Awaitable[None]] | None = None,
+        half_close: bool = True,
     ) -> None:
-        """`end` ends the process, if closing the stream early is to do so."""
+        """`end` ends the process, if closing the stream early is to do so. `half_close` is whether the end of our
+        input may be told: of a container whose stdin stays open the engine would end the output, too."""
         self._connection = connection
         self._tty = tty
         self._resize = resize
         self._exit_code = exit_code
         self._end = end
+        self._half_close = half_close
         self._ended = False
         self._said = False
 
@@ -158,8 +161,9 @@ class HijackedStream:
         await self._connection.writer.drain()
 
     async def close_stdin(self) -> None:
-        if self._connection.writer.can_write_eof() and not self._connection.writer.is_closing():
-            self._connection.writer.write_eof()
+        writer = self._connection.writer
+        if self._half_close and writer.can_write_eof() and not writer.is_closing():
+            writer.write_eof()
 
     async def resize(self, width: int, height: int) -> None:
         await self._resize(width, height)

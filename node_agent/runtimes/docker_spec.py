@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
+from node_agent.images import PAUSE_LOOP
 from node_agent.runtimes.interface import Container, ContainerSpec, SandboxSpec
 
 PREFIX = "sampan.dev/"
@@ -15,6 +16,7 @@ NODE, UID, KIND, NAME, ATTEMPT, HASH, STEP, POD, NAMESPACE = (
     )
 )  # fmt: skip
 
+INSIDE = "/run/node-network"
 CPU_PERIOD = 100_000
 """Microseconds: the slice in which a CPU limit is enforced."""
 
@@ -37,8 +39,15 @@ def container_labels(spec: ContainerSpec, sandbox: Container, node: str) -> dict
     }  # fmt: skip
 
 
-def sandbox_options(spec: SandboxSpec, *, image: str, node: str, oom_score_adj: int) -> dict[str, Any]:
-    """The body of POST /containers/create for the pause container."""
+def sandbox_options(
+    spec: SandboxSpec, *, image: str, node: str, oom_score_adj: int, namespace: str = ""
+) -> dict[str, Any]:
+    """The body of POST /containers/create for the pause container.
+
+    `namespace`: the path of the node's network namespace, if that is not the engine's own (several nodes on one
+    machine). The engine knows no such network for a container, so the pause process goes there by itself; whoever
+    shares its network follows.
+    """
     host: dict[str, Any] = {
         "NetworkMode": "host" if spec.host_network else "none",
         "IpcMode": "host" if spec.host_ipc else "shareable",
@@ -50,7 +59,10 @@ def sandbox_options(spec: SandboxSpec, *, image: str, node: str, oom_score_adj: 
     if spec.sysctls:
         host["Sysctls"] = dict(spec.sysctls)
     body: dict[str, Any] = {"Image": image, "Labels": sandbox_labels(spec, node), "HostConfig": host}
-    if not spec.host_network:
+    if spec.host_network and namespace:
+        host |= {"NetworkMode": "none", "Binds": [f"{namespace}:{INSIDE}:ro"], "CapAdd": ["SYS_ADMIN"]}
+        body["Entrypoint"] = ["/bin/nsenter", f"--net={INSIDE}", "/bin/sh", "-c", PAUSE_LOOP]
+    if not spec.host_network or namespace:
         body["Hostname"] = spec.hostname[:64]
     return body
 

@@ -164,3 +164,55 @@ async def test_a_missing_command_is_told(world: World) -> None:
         return statuses and statuses[0].state.waiting and statuses[0].state.waiting.reason == "RunContainerError"
 
     await world.until(told)
+
+
+async def test_a_lost_sandbox_begins_anew_with_the_init_containers(world: World) -> None:
+    keep = [VolumeMount(name="v", mount_path="/v")]
+    script = "echo once >> /v/inits"
+    thing = pod(
+        wish("c", command=["/bin/sh", "-c", "exec sleep 1000"], volume_mounts=keep),
+        inits=[wish("init", command=["/bin/sh", "-c", script], volume_mounts=keep)],
+        uid=world.uid,
+        volumes=[Volume(name="v", empty_dir=EmptyDirVolumeSource(medium="Memory", size_limit="1Mi"))],
+        termination_grace_period_seconds=1,
+    )
+    await world.client.create(thing)
+    await world.until(lambda: ready(world))
+    inits = world.data / "pods" / world.uid / "volumes" / "v" / "inits"
+    assert await asyncio.to_thread(inits.read_text) == "once\n"
+    (sandbox,) = [c for c in await world.runtime.list() if c.kind == "sandbox"]
+    await world.runtime.remove(sandbox.id)
+    await world.until(lambda: inits.read_text() == "once\nonce\n")
+
+    def again() -> bool:
+        found = world.pod()
+        return found is not None and ready(world) and found.status.container_statuses[0].restart_count == 1
+
+    await world.until(again)
+
+
+async def test_a_configuration_changes_under_the_container_which_cannot_write_it(world: World) -> None:
+    meta = ObjectMeta(name="conf", namespace="default")
+    await world.client.create(ConfigMap(metadata=meta, data={"a": "1"}))
+    script = "touch /conf/x 2>/dev/null || echo read-only; until grep -q 2 /conf/a; do usleep 50000; done; echo changed"
+    thing = pod(
+        wish("c", command=["/bin/sh", "-c", script], volume_mounts=[VolumeMount(name="v", mount_path="/conf")]),
+        uid=world.uid,
+        restart_policy="Never",
+        volumes=[Volume(name="v", config_map=ConfigMapVolumeSource(name="conf"))],
+    )
+    await world.client.create(thing)
+    await world.until(lambda: ready(world))
+    old = world.client.objects[(ConfigMap, "default", "conf")]
+    await world.client.update(replace(old, data={"a": "2"}))
+    assert world.agent.parts is not None
+
+    def over() -> bool:
+        found = world.pod()
+        return found is not None and found.status.phase == "Succeeded"
+
+    async with asyncio.timeout(20):
+        while not over():  # the agent itself looks once a minute
+            await world.agent.parts.volumes.prepare(thing)
+            await asyncio.sleep(0.1)
+    assert await world.logs() == b"read-only\nchanged\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.network.kernel import NetlinkKernel, NetworkError
+from node_agent.network.errors import NetworkError
+from node_agent.network.kernel import NetlinkKernel
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from random import Random
 import pytest
 
 from node_agent.network.dns import DnsServer
+from node_agent.network.errors import NetworkError
 from node_agent.network.fake_kernel import FakeKernel
 from node_agent.network.interface import Attachment, Peer, ServicePort
-from node_agent.network.kernel import Flow, Kernel, NetlinkKernel, NetworkError
+from node_agent.network.kernel import Flow, Kernel, NetlinkKernel
 from node_agent.network.pod_network import NodePodNetwork
 
 CIDRS = ["10.244.1.0/24", "10.244.2.0/24"]

@@ -1,6 +1,8 @@
 """What every container runtime must do, whatever runs the containers. Hollow and Docker pass the same suite."""
 
 import asyncio
+import os
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -300,3 +302,30 @@ async def test_an_image_nobody_has_is_not_found_whoever_asks(world: World) -> No
         world.runtime.script(image, Behaviour(absent=True))
     with pytest.raises(ImageNotFound):
         await world.runtime.pull_image(image, logins=[Login("me", "pw"), Login("you", "pw")])
+
+
+@pytest.mark.docker
+@pytest.mark.netns
+async def test_the_host_network_is_the_nodes_own_also_when_that_is_a_namespace() -> None:
+    name = f"sampant-host-{uuid.uuid4().hex[:6]}"
+    await asyncio.to_thread(subprocess.run, ["ip", "netns", "add", name], check=True)
+    runtime = DockerRuntime(node_name=f"contract-{name}", namespace=f"/run/netns/{name}")
+    await runtime.prepare()
+    world = World(runtime, uuid.uuid4().hex)
+    try:
+        sandbox = await runtime.run_sandbox(replace(world.sandbox(), host_network=True, hostname="n1"))
+        script = "readlink /proc/self/ns/net; hostname; exec sleep 100"
+        made = await runtime.start_container(world.spec(script=script), sandbox)
+        inode = (await asyncio.to_thread(os.stat, f"/run/netns/{name}")).st_ino
+        async with asyncio.timeout(5):
+            said = b""
+            async for part in runtime.logs(made.id, follow=True):
+                said += part
+                if said.count(b"\n") == 2:
+                    break
+        assert said.decode().split() == [f"net:[{inode}]", "n1"]
+    finally:
+        for container in await runtime.list():
+            await runtime.remove(container.id)
+        await runtime.close()
+        await asyncio.to_thread(subprocess.run, ["ip", "netns", "del", name], check=True)

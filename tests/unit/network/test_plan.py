@@ -1,7 +1,7 @@
 import pytest
 
+from node_agent.network.errors import NetworkError
 from node_agent.network.interface import Peer
-from node_agent.network.kernel import NetworkError
 from node_agent.network.plan import PodLink, link_name, next_address, read_alias, tunnels, write_alias
 
 
