@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -18,9 +20,10 @@ from kubeapi.client.local import LocalClient
 from kubeapi.clock import LoopClock
 from kubeapi.errors import ServiceUnavailable
 from kubeapi.meta import replace
-from kubeapi.types import apps_v1, core_v1
+from kubeapi.types import apps_v1, batch_v1, core_v1, meta_v1
 from sampan.controllers import manager
-from tests.support.make import make_deployment
+from tests.support.fake_kubelet import FakeKubelet
+from tests.support.make import make_deployment, make_template
 from tests.support.until import until
 
 pytestmark = [pytest.mark.looptime]
@@ -130,3 +133,67 @@ async def test_the_work_goes_on_when_the_server_comes_back(cluster: Cluster) -> 
     begun = CLOCK.monotonic()
     await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 6)
     assert CLOCK.monotonic() - begun < 30, "the backoff is bounded"
+
+
+def job(name: str, **spec: Any) -> batch_v1.Job:
+    pods = make_template({"job": name})
+    notes = {"test/ends": "5"}
+    pods = replace(
+        pods, metadata=replace(pods.metadata, annotations=notes), spec=replace(pods.spec, restart_policy="Never")
+    )
+    meta = meta_v1.ObjectMeta(name=name, namespace="default")
+    return batch_v1.Job(metadata=meta, spec=batch_v1.JobSpec(template=pods, **spec))
+
+
+def stateful(name: str) -> apps_v1.StatefulSet:
+    labels = {"set": name}
+    return apps_v1.StatefulSet(
+        metadata=meta_v1.ObjectMeta(name=name, namespace="default"),
+        spec=apps_v1.StatefulSetSpec(
+            replicas=3, selector=meta_v1.LabelSelector(match_labels=labels), template=make_template(labels)
+        ),
+    )
+
+
+def daemons(name: str) -> apps_v1.DaemonSet:
+    labels = {"set": name}
+    selector = meta_v1.LabelSelector(match_labels=labels)
+    return apps_v1.DaemonSet(
+        metadata=meta_v1.ObjectMeta(name=name, namespace="default"),
+        spec=apps_v1.DaemonSetSpec(selector=selector, template=make_template(labels)),
+    )
+
+
+async def test_every_run_is_counted_once_and_no_workload_has_a_pod_too_many(cluster: Cluster) -> None:
+    cluster.client.lost, cluster.client.lag = 0.2, 2.0
+    revision = (await cluster.api.list(core_v1.Pod, "default")).resource_version
+    async with asyncio.TaskGroup() as tasks:
+        kubelet = FakeKubelet(cluster.api, CLOCK, tasks)
+        await kubelet.start("a", "b")
+        await cluster.api.create(job("plain", completions=8, parallelism=3))
+        await cluster.api.create(job("indexed", completions=8, parallelism=3, completion_mode="Indexed"))
+        await cluster.api.create(stateful("s"))
+        await cluster.api.create(daemons("d"))
+
+        def done(jobs: list[batch_v1.Job]) -> bool:
+            return all(any(c.type == "Complete" for c in j.status.conditions) for j in jobs)
+
+        jobs = await until(cluster.api, batch_v1.Job, done, seconds=3600)
+        await until(cluster.api, apps_v1.StatefulSet, lambda s: s[0].status.ready_replicas == 3, seconds=3600)
+        await until(cluster.api, apps_v1.DaemonSet, lambda d: d[0].status.number_ready == 2, seconds=3600)
+        await asyncio.sleep(120)
+        kubelet.stop()
+    assert {(j.metadata.name, j.status.succeeded, j.status.failed) for j in jobs} == {
+        ("plain", 8, 0),
+        ("indexed", 8, 0),
+    }
+    made: Counter[str] = Counter()
+    seen: set[str] = set()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            async for batch in cluster.api.watch(core_v1.Pod, "default", resource_version=revision):
+                for event in batch:
+                    if event.type == "ADDED" and event.object.metadata.uid not in seen:
+                        seen.add(event.object.metadata.uid)
+                        made[event.object.metadata.name.split("-")[0]] += 1
+    assert made == {"plain": 8, "indexed": 8, "s": 3, "d": 2}
