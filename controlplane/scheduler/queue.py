@@ -127,6 +127,13 @@ class SchedulingQueue:
             self._delay(found)
             self._resume(found)
 
+    def hurry(self, uid: str) -> None:
+        """What was begun for a waiting pod has failed: it is tried again after its backoff. Others stay as they are."""
+        found = self._pods.get(uid)
+        if found is not None and found.place == "unschedulable":
+            self._delay(found)
+            self._resume(found)
+
     def wake(self, change: Change | None = None) -> None:
         """The cluster has changed. None: in a way that may help anybody."""
         for why in [w for w in self._groups if change is None or helps(w, change)]:

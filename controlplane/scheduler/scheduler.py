@@ -308,7 +308,7 @@ class Scheduler:
                 await self._client.patch(PersistentVolumeClaim, name, note, namespace=pod.metadata.namespace)
             except (ApiError, OSError) as error:
                 self._log.warning("claim %s/%s: %s", pod.metadata.namespace, name, error)
-                self.queue.retry(pod.metadata.uid)
+                self.queue.hurry(pod.metadata.uid)
                 return
 
     async def _send_away(self, pod: Pod, plan: Preemption) -> None:
@@ -327,7 +327,7 @@ class Scheduler:
             except (ApiError, OSError) as error:
                 self._log.warning("cannot preempt %s/%s: %s", meta.namespace, meta.name, error)
                 self._spared(pod, meta.uid)
-                self.queue.retry(pod.metadata.uid)
+                self.queue.hurry(pod.metadata.uid)
 
     async def _condemn(self, victim: Pod) -> None:
         condition = {

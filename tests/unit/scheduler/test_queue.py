@@ -83,6 +83,17 @@ async def test_what_is_removed_does_not_come() -> None:
     assert (await q.pop()).metadata.name == "p"
 
 
+async def test_a_failed_errand_hurries_only_a_pod_that_still_waits() -> None:
+    q = queue()
+    q.put(make_pod("p"))
+    uid = (await q.pop()).metadata.uid
+    q.hurry(uid)
+    assert q.counts()["out"] == 1
+    q.wait(uid)
+    q.hurry(uid)
+    assert q.counts()["backoff"] == 1
+
+
 async def test_only_those_wake_whom_the_change_could_help() -> None:
     q = queue()
     for name, plugin in (("cpu", "NodeResourcesFit"), ("label", "NodeAffinity")):
