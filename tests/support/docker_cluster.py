@@ -115,7 +115,7 @@ async def docker_cluster(directory: Path) -> AsyncIterator[DockerCluster]:
     dialer = NamespaceDialer()
     try:
         await runtime.prepare()
-        async with api_server(store=store, clock=clock, rng=Random(1), tls=tls) as server:
+        async with api_server(store=store, clock=clock, rng=Random(uuid.uuid4().int), tls=tls) as server:
             client = LocalClient(server.api, context=RequestContext)
             observer = Observer(runtime)
             mine = ca.peer(f"system:node:{NODE}", ["system:nodes"], ["127.0.0.1"], now=now)
@@ -130,7 +130,7 @@ async def docker_cluster(directory: Path) -> AsyncIterator[DockerCluster]:
                 runtime,
                 machine=Machine(cpus=2, memory=4 << 30, disk=10 << 30),
                 clock=clock,
-                rng=Random(1),
+                rng=Random(uuid.uuid4().int),
                 dialer=dialer,
                 port=port,
                 observer=observer,

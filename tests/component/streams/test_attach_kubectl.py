@@ -58,3 +58,25 @@ async def test_run_with_a_terminal_is_a_shell(cluster: DockerCluster, kubectl: P
         while b"42" not in seen:
             seen += await asyncio.to_thread(os.read, mine, 4096)
         assert await process.wait() == 5
+
+
+async def test_debug_runs_a_shell_beside_the_container(cluster: DockerCluster, kubectl: Path) -> None:
+    """An ephemeral container's stdin stays open: the end of the client's must not cost the output."""
+    name = "patient"
+    await gone(cluster, name, kubectl)
+    await cluster.run(name, shell("sleep 1000"))
+    words = ["debug", name, "-i", "-q", f"--image={IMAGE}", "--", "sh", "-c", "read a; echo heard $a; sleep 0.2"]
+    if "1.20" in (await cluster.kubectl(kubectl, "version", "--client")).text:
+        pytest.skip("its debug is alpha, and asks an API that no longer exists")
+    done = await cluster.kubectl(kubectl, *words, stdin=b"you\n")
+    assert "heard you" in done.text, done.complaint
+    await gone(cluster, name, kubectl)
+
+
+async def test_attach_reaches_the_stdin_of_a_running_container(cluster: DockerCluster, kubectl: Path) -> None:
+    name = "listener"
+    await gone(cluster, name, kubectl)
+    await cluster.run(name, shell("read a; echo heard $a; sleep 0.2", stdin=True), restart_policy="Never")
+    done = await cluster.kubectl(kubectl, "attach", "-i", name, stdin=b"you\n")
+    assert (done.code, done.text) == (0, "heard you\n"), done.complaint
+    await gone(cluster, name, kubectl)
