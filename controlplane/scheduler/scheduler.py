@@ -24,7 +24,7 @@ from controlplane.scheduler.decide import Decider, Decision, Nomination, with_pr
 from controlplane.scheduler.hints import Change, What, Why
 from controlplane.scheduler.metrics import Metrics
 from controlplane.scheduler.preempt import WAITING, Preemption, preempt, priority_of
-from controlplane.scheduler.queue import SchedulingQueue
+from controlplane.scheduler.queue import SchedulingQueue, Waiting
 from controlplane.scheduler.reporter import Report, Reporter
 from controlplane.scheduler.snapshot import Snapshot
 from kubeapi.claims import SELECTED_NODE
@@ -113,7 +113,10 @@ class Scheduler:
             self._settle(uid)
             self._left(pod)
         elif new.spec.node_name:
-            self._settle(uid)
+            ours = uid in self._assumed
+            waited = self._settle(uid)
+            if ours and waited is not None:
+                self.metrics.bound(waited.failures, self._clock.monotonic() - waited.since)
             self._placed(new)
         elif self._is_ours(new):
             before = old.status.nominated_node_name if old is not None else ""
@@ -131,15 +134,16 @@ class Scheduler:
     def _is_ours(self, pod: Pod) -> bool:
         return (pod.spec.scheduler_name or NAME) == self._name and pod.metadata.deletion_timestamp is None
 
-    def _settle(self, uid: str) -> None:
-        """It no longer wants a node."""
+    def _settle(self, uid: str) -> Waiting | None:
+        """It no longer wants a node. Returns what the queue knew of it."""
         self._assumed.pop(uid, None)
         self._reporter.forget(uid)
         self._gated.discard(uid)
         self._victims.pop(uid, None)
-        self.queue.remove(uid)
+        waited = self.queue.remove(uid)
         if self._nominated.pop(uid, None) is not None:
             self.queue.wake()
+        return waited
 
     def _left(self, pod: Pod) -> None:
         placed = self.snapshot.pods.get(pod.metadata.uid)
@@ -208,11 +212,9 @@ class Scheduler:
         self._binder.bind(pod, decision.node)
 
     def _was_bound(self, pod: Pod, node: str) -> None:
+        """It stays in the queue, out of reach, until the cache shows it: an older event must not make it new again."""
         name = f"{pod.metadata.namespace}/{pod.metadata.name}"
         self.events.event(pod, "Normal", "Scheduled", f"Successfully assigned {name} to {node}")
-        waited = self.queue.remove(pod.metadata.uid)
-        if waited is not None:
-            self.metrics.bound(waited.failures, self._clock.monotonic() - waited.since)
 
     def _bind_failed(self, pod: Pod, error: Exception) -> None:
         uid = pod.metadata.uid

@@ -8,9 +8,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from controlplane.apiserver.build import api_core
 from controlplane.apiserver.context import RequestContext
+from controlplane.scheduler.metrics import Metrics
 from controlplane.scheduler.scheduler import Scheduler
 from controlplane.storage.embedded import EmbeddedStore
 from kubeapi.client.interface import Client
@@ -138,3 +140,26 @@ async def test_the_important_take_the_place_of_others(client: Client) -> None:
     await client.delete(core_v1.Pod, "low", "default", grace_seconds=0)
     (high,) = await until(client, core_v1.Pod, lambda found: len(found) == 1 and bool(found[0].spec.node_name))
     assert high.metadata.name == "high"
+
+
+async def test_attempts_and_waiting_pods_are_counted() -> None:
+    clock, rng, registry = SystemClock(), Random(3), CollectorRegistry()
+    async with api_core(store=EmbeddedStore(), clock=clock, rng=rng) as api:
+        local = LocalClient(api, context=RequestContext)
+        scheduler = Scheduler(local, clock=clock, rng=rng, metrics=Metrics(registry))
+        await add_node(local, make_node("a", cpu="1"))
+        await local.create(fresh(make_pod("fits")))
+        await local.create(fresh(make_pod("large", requests={"cpu": "2"})))
+        running = asyncio.create_task(scheduler.run(), name="scheduler")
+        await until(local, core_v1.Event, lambda found: len({e.reason for e in found}) == 2)
+        await until(local, core_v1.Pod, lambda found: any(p.spec.node_name for p in found))
+
+        def of(result: str) -> float | None:
+            labels = {"result": result, "profile": "default-scheduler"}
+            return registry.get_sample_value("scheduler_schedule_attempts_total", labels)
+
+        assert (of("scheduled"), of("unschedulable")) == (1, 1)
+        assert registry.get_sample_value("scheduler_pending_pods", {"queue": "unschedulable"}) == 1
+        assert registry.get_sample_value("scheduler_pod_scheduling_sli_duration_seconds_count", {"attempts": "1"}) == 1
+        running.cancel()
+        await asyncio.wait([running])
