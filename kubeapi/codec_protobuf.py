@@ -171,24 +171,29 @@ def envelope(api_version: str, kind: str, raw: bytes) -> bytes:
 
 def list_message(metadata: Any, items: Iterable[bytes]) -> bytes:
     """A List's message from its items' messages: metadata is field 1 and items field 2 of every one."""
-    parts = [_field(1, encode_message(metadata))]
-    parts += [_field(2, item) for item in items]
+    parts = [wire_field(1, encode_message(metadata))]
+    parts += [wire_field(2, item) for item in items]
     return b"".join(parts)
 
 
 def watch_frame(type_: str, body: bytes) -> bytes:
     """One metav1.WatchEvent, its length in four bytes before it: type is field 1, object (raw is its field 1) field 2."""
-    event = _field(1, type_.encode()) + _field(2, _field(1, body))
+    event = wire_field(1, type_.encode()) + wire_field(2, wire_field(1, body))
     return len(event).to_bytes(4, "big") + event
 
 
-def _field(number: int, data: bytes) -> bytes:
-    length, size = bytearray(), len(data)
-    while size > 0x7F:
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    length.append(size)
-    return bytes([number << 3 | 2]) + bytes(length) + data
+def wire_field(number: int, data: bytes) -> bytes:
+    """A string, bytes or a message as the wire has it: tag, length, data."""
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    made = bytearray()
+    while value > 0x7F:
+        made.append(value & 0x7F | 0x80)
+        value >>= 7
+    made.append(value)
+    return bytes(made)
 
 
 def encode_message(obj: Any) -> bytes:

@@ -7,6 +7,7 @@ Whatever is wrong leaves here as a metav1.Status with its code; what is a defect
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ from controlplane.apiserver.doors.negotiate import (
 from controlplane.apiserver.doors.request_info import RequestInfo, parse
 from controlplane.apiserver.doors.watching import watch_reply
 from controlplane.apiserver.streaming.sessions import SERVED, Sessions
+from kubeapi import openapi_v2
 from kubeapi.clock import Clock
 from kubeapi.errors import (
     ApiError,
@@ -43,6 +45,7 @@ from kubeapi.openapi import openapi_v3, openapi_v3_index
 from kubeapi.scheme import Resource
 
 log = logging.getLogger("sampan.http")
+OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 HEALTH = ("/healthz", "/livez", "/readyz")
 JSON = [("Content-Type", "application/json")]
 MISSING = "the server could not find the requested resource"
@@ -110,7 +113,7 @@ class HttpDoor:
         user = self._impersonated(user, request)
         self._calls.allow(user, info.attributes())
         if not info.resource:
-            return self._other(request, info)
+            return await self._other(request, info)
         resource = find(info.group, info.version, info.resource)
         if info.namespace and not resource.namespaced and info.resource != "namespaces":
             raise NotFound(MISSING)
@@ -247,7 +250,7 @@ class HttpDoor:
         kind = [("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff")]
         return Reply(200 if ready else 500, kind, text.encode())
 
-    def _other(self, request: Request, info: RequestInfo) -> Reply:
+    async def _other(self, request: Request, info: RequestInfo) -> Reply:
         if info.verb != "get":
             raise MethodNotAllowed(f"the server does not allow {request.method} on {info.path}")
         parts = info.path.strip("/").split("/")
@@ -266,12 +269,18 @@ class HttpDoor:
                 return self._found(discovery.api_group(group))
             case ["apis", group, version]:
                 return self._found(discovery.api_resources(group, version))
+            case ["openapi", "v2"] | ["swagger.json"] | ["swagger-2.0.0.pb-v1"]:
+                if parts[-1] != "swagger.json" and (OPENAPI_V2 in accept or parts[-1].endswith("pb-v1")):
+                    # The canonical type has an @, which Go's parser of media types refuses: this one passes.
+                    kind = "application/octet-stream"
+                    return Reply(200, [("Content-Type", kind)], await asyncio.to_thread(openapi_v2.as_protobuf))
+                return self._found(await asyncio.to_thread(openapi_v2.as_json))
             case ["openapi", "v3"]:
-                return self._found(openapi_v3_index())
+                return self._found(await asyncio.to_thread(openapi_v3_index))
             case ["openapi", "v3", "api", version]:
-                return self._found(openapi_v3("", version))
+                return self._found(await asyncio.to_thread(openapi_v3, "", version))
             case ["openapi", "v3", "apis", group, version]:
-                return self._found(openapi_v3(group, version))
+                return self._found(await asyncio.to_thread(openapi_v3, group, version))
             case [".well-known", "openid-configuration"]:
                 return self._found(msgspec.json.encode(self._calls.issuer_document(self._address)))
             case ["openid", "v1", "jwks"]:
@@ -281,7 +290,17 @@ class HttpDoor:
             case ["metrics"]:
                 return Reply(200, [("Content-Type", "text/plain; version=0.0.4")], self._metrics.render())
             case [""]:
-                paths = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]
+                paths = [
+                    "/api",
+                    "/apis",
+                    "/healthz",
+                    "/livez",
+                    "/metrics",
+                    "/openapi/v2",
+                    "/openapi/v3",
+                    "/readyz",
+                    "/version",
+                ]
                 return self._found(msgspec.json.encode({"paths": paths}))
         raise NotFound(MISSING)
 
