@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ CONFIG_RETRY = 5.0
 PULL_FIRST, PULL_MOST = 10.0, 300.0
 TERMINATION_LOG = "/dev/termination-log"
 HOOK_LIMIT = 300.0
+HOSTS = Path("/etc/hosts")
 _IMAGE = re.compile(
     r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+:[0-9a-fA-F]{32,})?"
     r"|(?:sha256:)?[0-9a-f]{64}"
@@ -40,9 +42,16 @@ class ContainerStarter:
         self._pull_failures = {}
 
     async def start(
-        self, pod: Pod, start: Start, sandbox: Container, *, pod_ip: str, volumes: Mapping[str, Place]
+        self,
+        pod: Pod,
+        start: Start,
+        sandbox: Container,
+        *,
+        pod_ip: str,
+        volumes: Mapping[str, Place],
+        pid_of: str = "",
     ) -> Blocked | None:
-        """None: it runs."""
+        """None: it runs. `pid_of`: the container whose processes it is to see."""
         parts, wish = self._parts, start.wish
         if (blocked := await self._image(pod, wish)) is not None:
             return blocked
@@ -63,17 +72,18 @@ class ContainerStarter:
             memory = int(parts.facts.allocatable.get("memory", 0))
             user = await parts.runtime.image_user(wish.image)
             spec = container_spec(pod, start, env=env, mounts=mounts, node_memory=memory, image_user=user)
+            spec = replace(spec, pid_of=pid_of)
         except (MissingReference, BadConfig) as error:
-            return self._refuse(pod, "CreateContainerConfigError", f"{error}", CONFIG_RETRY, say="Failed")
+            return self._refuse(pod, "CreateContainerConfigError", f"{error}", CONFIG_RETRY)
         except ApiError as error:
-            return self._refuse(pod, "CreateContainerConfigError", f"cannot read: {error}", CONFIG_RETRY, say="Failed")
+            return self._refuse(pod, "CreateContainerConfigError", f"cannot read: {error}", CONFIG_RETRY)
         try:
             with parts.metrics.runtime_operation("start_container"):
                 container = await parts.runtime.start_container(spec, sandbox)
         except CreateFailed as error:
-            return self._refuse(pod, "RunContainerError", str(error), PULL_FIRST, say="Failed")
+            return self._refuse(pod, "RunContainerError", str(error), PULL_FIRST)
         except ImageNotFound as error:
-            return self._refuse(pod, "ErrImageNeverPull", str(error), PULL_FIRST, say="Failed")
+            return self._refuse(pod, "ErrImageNeverPull", str(error), PULL_FIRST)
         parts.metrics.container_started(start.kind, attempt=start.attempt)
         self._say(pod, "Created", f"Created container: {wish.name}")
         self._say(pod, "Started", f"Started container {wish.name}")
@@ -117,7 +127,8 @@ class ContainerStarter:
             self._pull_failures[image] = failures + 1
             delay = min(PULL_MOST, PULL_FIRST * 2.0 ** min(failures, 10))
             text = f'Failed to pull image "{image}": {error}'
-            return self._refuse(pod, "ErrImagePull", text, delay, say="Failed")
+            self._warn(pod, "Failed", text)
+            return self._refuse(pod, "ErrImagePull", text, delay, event="Error: ErrImagePull")
         self._pull_failures.pop(image, None)
         took = self._parts.clock.monotonic() - begun
         self._say(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
@@ -151,13 +162,18 @@ class ContainerStarter:
             Mount(str(last_words), start.wish.termination_message_path or TERMINATION_LOG),
             Mount(str(home / "resolv.conf"), "/etc/resolv.conf"),
         ]
-        if not pod.spec.host_network:
-            (home / "hosts").write_text(pod_files.hosts(pod, pod_ip=pod_ip, domain=facts.domain))
+        if not pod.spec.host_network or pod.spec.host_aliases:
+            machine = HOSTS.read_text() if pod.spec.host_network and HOSTS.exists() else ""
+            text = pod_files.hosts(pod, pod_ip=pod_ip, domain=facts.domain, host_text=machine)
+            (home / "hosts").write_text(text)
             found.append(Mount(str(home / "hosts"), "/etc/hosts"))
         return [mount for mount in found if mount.target not in taken]
 
-    def _refuse(self, pod: Pod, reason: str, message: str, delay: float, *, say: str) -> Blocked:
-        self._warn(pod, say, message if say != "Failed" else f"Error: {reason}: {message}")
+    def _refuse(
+        self, pod: Pod, reason: str, message: str, delay: float, *, say: str = "Failed", event: str = ""
+    ) -> Blocked:
+        """`event`: its text, if that is another than the message of the status."""
+        self._warn(pod, say, event or (f"Error: {message}" if say == "Failed" else message))
         now = self._parts.clock.now()
         return Blocked(reason, message, now + timedelta(seconds=delay), now)
 

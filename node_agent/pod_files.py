@@ -33,10 +33,13 @@ def resolv_conf(pod: Pod, *, dns_ip: str, domain: str, host_text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def hosts(pod: Pod, *, pod_ip: str, domain: str) -> str:
+def hosts(pod: Pod, *, pod_ip: str, domain: str, host_text: str = "") -> str:
+    """`host_text`: the machine's own, which a pod of the host network goes on seeing."""
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     name = hostname_of(pod)
-    if pod_ip:
+    if pod.spec.host_network:
+        lines = host_text.splitlines() or lines
+    elif pod_ip:
         full = f"{name}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{domain}\t" if pod.spec.subdomain else ""
         lines.append(f"{pod_ip}\t{full}{name}")
     lines += ["\t".join([alias.ip, *alias.hostnames]) for alias in pod.spec.host_aliases]

@@ -196,6 +196,14 @@ def ephemeral_wishes(pod: Pod) -> Sequence[ContainerWish]:
     return [ContainerWish(**{n: getattr(e, n) for n in names}) for e in pod.spec.ephemeral_containers]
 
 
+def looked_into(pod: Pod, name: str, observed: Observed) -> str:
+    """The id of the container that the ephemeral container `name` is to look into, if it names one that runs."""
+    for wish in pod.spec.ephemeral_containers:
+        if wish.name == name and (found := observed.newest(wish.target_container_name)) is not None:
+            return found.id if found.state == "running" else ""
+    return ""
+
+
 class _Draft:
     """A plan in the making."""
 

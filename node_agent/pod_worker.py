@@ -23,7 +23,7 @@ from node_agent.checks import Target
 from node_agent.container_starter import HOOK_LIMIT, ContainerStarter
 from node_agent.last_words import LastWords
 from node_agent.parts import Parts
-from node_agent.pod_plan import Blocked, Observed, Plan, comes_back, is_sidecar, plan_pod, restart_at
+from node_agent.pod_plan import Blocked, Observed, Plan, comes_back, is_sidecar, looked_into, plan_pod, restart_at
 from node_agent.pod_sandbox import PodSandbox, Unable
 from node_agent.pod_status import Circumstances, build_status
 from node_agent.probing import ProbeSet
@@ -219,7 +219,12 @@ class PodWorker:
             await self._sandbox.attach(self._pod, sandbox)
             for start in plan.start:
                 blocked = await self._starter.start(
-                    self._pod, start, sandbox, pod_ip=self._sandbox.ip, volumes=self._volumes
+                    self._pod,
+                    start,
+                    sandbox,
+                    pod_ip=self._sandbox.ip,
+                    volumes=self._volumes,
+                    pid_of=looked_into(self._pod, start.wish.name, observed),
                 )
                 self._block(start.wish.name, blocked)
         await self._write(await self._observe())
@@ -277,6 +282,7 @@ class PodWorker:
                 text = f'Back-off pulling image "{image}"'
                 self._blocked[name] = replace(blocked, reason="ImagePullBackOff", message=f"{text}: {blocked.message}")
                 self._parts.events.event(self._pod, "Normal", "BackOff", text)
+                self._warn("Failed", "Error: ImagePullBackOff")
                 self._wake.set()
         return young
 

@@ -72,7 +72,7 @@ def container_options(spec: ContainerSpec, sandbox: Container, *, node: str, oom
     host: dict[str, Any] = {
         "NetworkMode": f"container:{sandbox.id}",
         "IpcMode": f"container:{sandbox.id}",
-        "PidMode": "host" if spec.host_pid else f"container:{sandbox.id}" if spec.share_pid else "",
+        "PidMode": _pid_mode(spec, sandbox),
         "Binds": [_bind(m.source, m.target, m.read_only, m.propagation) for m in spec.mounts],
         "CpuShares": spec.cpu_shares,
         "Memory": spec.memory_bytes,
@@ -109,6 +109,13 @@ def container_options(spec: ContainerSpec, sandbox: Container, *, node: str, oom
     if spec.stop_signal:
         body["StopSignal"] = spec.stop_signal
     return body
+
+
+def _pid_mode(spec: ContainerSpec, sandbox: Container) -> str:
+    if spec.host_pid:
+        return "host"
+    shared_with = sandbox.id if spec.share_pid else spec.pid_of
+    return f"container:{shared_with}" if shared_with else ""
 
 
 def _security(spec: ContainerSpec) -> list[str]:

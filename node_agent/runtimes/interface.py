@@ -74,6 +74,8 @@ class ContainerSpec:
     """Labels such as "user:x", "type:y"."""
     unmasked_proc: bool = False
     host_pid: bool = False
+    pid_of: str = ""
+    """Id of another container of the pod, whose processes it sees (kubectl debug --target)."""
     share_pid: bool = False
     """All containers of the pod see each other's processes."""
     backoff_step: int = 0

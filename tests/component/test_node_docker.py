@@ -19,6 +19,7 @@ from kubeapi.types.core_v1 import (
     EmptyDirVolumeSource,
     EnvVar,
     EnvVarSource,
+    EphemeralContainer,
     ExecAction,
     ObjectFieldSelector,
     Pod,
@@ -34,7 +35,7 @@ from node_agent.parts import HostlessNetwork
 from node_agent.runtimes.docker import DockerRuntime
 from sampan.node import NodeConfig, build
 from tests.unit.node_agent.memory_client import MemoryClient
-from tests.unit.node_agent.pods import pod, wish
+from tests.unit.node_agent.pods import IMAGE, pod, wish
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(60)]
 
@@ -216,3 +217,25 @@ async def test_a_configuration_changes_under_the_container_which_cannot_write_it
             await world.agent.parts.volumes.prepare(thing)
             await asyncio.sleep(0.1)
     assert await world.logs() == b"read-only\nchanged\n"
+
+
+async def test_a_debugger_sees_the_processes_of_its_target(world: World) -> None:
+    thing = pod(
+        wish("c", command=["/bin/sh", "-c", "exec sleep 4321"]), uid=world.uid, termination_grace_period_seconds=1
+    )
+    await world.client.create(thing)
+    await world.until(lambda: ready(world))
+    found = world.pod()
+    assert found is not None
+    debugger = EphemeralContainer(
+        name="look", image=IMAGE, command=["/bin/sh", "-c", "ps; exit 0"], target_container_name="c"
+    )
+    await world.client.update(replace(found, spec=replace(found.spec, ephemeral_containers=[debugger])))
+
+    def over() -> bool:
+        now = world.pod()
+        return now is not None and any(s.state.terminated for s in now.status.ephemeral_container_statuses)
+
+    await world.until(over)
+    (container,) = [c for c in await world.runtime.list() if c.name == "look"]
+    assert b"sleep 4321" in b"".join([data async for data in world.runtime.logs(container.id)])

@@ -79,3 +79,9 @@ def test_hosts_name_the_pod_and_its_aliases() -> None:
     thing = pod(subdomain="db", host_aliases=[HostAlias(ip="192.0.2.9", hostnames=["old", "older"])])
     lines = hosts(thing, pod_ip="10.244.0.2", domain="cluster.local").splitlines()
     assert lines[2:] == ["10.244.0.2\tweb.db.default.svc.cluster.local\tweb", "192.0.2.9\told\tolder"]
+
+
+def test_a_pod_of_the_host_network_sees_the_machines_hosts_and_its_aliases() -> None:
+    thing = pod(host_network=True, host_aliases=[HostAlias(ip="192.0.2.9", hostnames=["old"])])
+    text = hosts(thing, pod_ip="192.0.2.1", domain="cluster.local", host_text="127.0.0.1 localhost box\n")
+    assert text.splitlines() == ["127.0.0.1 localhost box", "192.0.2.9\told"]
