@@ -152,21 +152,20 @@ class Scheduler:
             self.queue.wake(Change(What.POD_GONE, pod=pod, freed=freed))
 
     def _placed(self, pod: Pod) -> None:
-        before = self.snapshot.pods.get(pod.metadata.uid)
-        kind = before.kind if before is not None else None
-        request = before.request if before is not None else None
+        """Bound, or changed where it is: to those who wait, new labels are one pod's going and another's coming."""
+        uid = pod.metadata.uid
+        before = self.snapshot.pods.get(uid)
+        old = before.pod if before is not None else None
         self.snapshot.put_pod(pod)
-        after = self.snapshot.pods.get(pod.metadata.uid)
-        if after is None or after is before:
-            if before is not None and after is before and before.pod is pod and not before.told:
-                before.told = True
-                self.queue.wake(Change(What.POD_PLACED, pod=pod))
+        after = self.snapshot.pods.get(uid)
+        if after is None:
             return
-        after.told = True
-        self.queue.wake(Change(What.POD_PLACED, pod=pod))
-        if kind is not None and (after.kind.leaving, after.request) != (kind.leaving, request):
-            freed = request.amounts if request is not None and after.request != request else {}
-            self.queue.wake(Change(What.POD_GONE, pod=pod, freed=freed))
+        if not after.told:
+            after.told = True
+            self.queue.wake(Change(What.POD_PLACED, pod=pod))
+        if before is not None and after is not before:
+            freed = before.request.amounts if after.request != before.request else {}
+            self.queue.wake(Change(What.POD_GONE, pod=old, freed=freed))
 
     # -------------------------------------------------------------- the decision
 

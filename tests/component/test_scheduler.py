@@ -142,6 +142,20 @@ async def test_the_important_take_the_place_of_others(client: Client) -> None:
     assert high.metadata.name == "high"
 
 
+async def test_a_pod_that_changes_its_labels_makes_way(client: Client) -> None:
+    await add_node(client, make_node("a"))
+    await client.create(fresh(make_pod("first", labels={"app": "web"})))
+    await until(client, core_v1.Pod, lambda found: all(p.spec.node_name for p in found))
+    term = core_v1.PodAffinityTerm(
+        topology_key="kubernetes.io/hostname", label_selector=meta_v1.LabelSelector(match_labels={"app": "web"})
+    )
+    apart = core_v1.PodAntiAffinity(required_during_scheduling_ignored_during_execution=[term])
+    await client.create(fresh(make_pod("second", affinity=core_v1.Affinity(pod_anti_affinity=apart))))
+    await until(client, core_v1.Event, lambda found: any(e.reason == "FailedScheduling" for e in found))
+    await client.patch(core_v1.Pod, "first", {"metadata": {"labels": {"app": None}}}, namespace="default")
+    await until(client, core_v1.Pod, lambda found: all(p.spec.node_name for p in found))
+
+
 async def test_attempts_and_waiting_pods_are_counted() -> None:
     clock, rng, registry = SystemClock(), Random(3), CollectorRegistry()
     async with api_core(store=EmbeddedStore(), clock=clock, rng=rng) as api:
