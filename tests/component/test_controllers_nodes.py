@@ -163,6 +163,34 @@ async def test_a_node_that_speaks_again_is_trusted_again(client: Client) -> None
         await until(client, core_v1.Node, lambda n: not n[0].spec.taints, namespace="")
 
 
+async def test_a_taint_put_by_hand_is_left_after_as_long_as_each_pod_tolerates_it(client: Client) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        nodes = FakeNodes(client, tasks)
+        await nodes.add("a")
+        for name, seconds in (("never", None), ("patient", 60), ("forever", 0)):
+            toleration = core_v1.Toleration(
+                key="maintenance", operator="Exists", effect="NoExecute", toleration_seconds=seconds or None
+            )
+            pod = make_pod(name, node="a", tolerations=[] if name == "never" else [toleration])
+            await client.create(fresh(pod))
+        await asyncio.sleep(20)
+        assert len((await client.list(core_v1.Pod, "default")).items) == 3
+        taint = {"spec": {"taints": [{"key": "maintenance", "effect": "NoExecute"}]}}
+        await client.patch(core_v1.Node, "a", taint)
+        begun = CLOCK.monotonic()
+
+        def leaving(pods: list[core_v1.Pod]) -> set[str]:
+            return {p.metadata.name for p in pods if p.metadata.deletion_timestamp is not None}
+
+        await until(client, core_v1.Pod, lambda pods: leaving(pods) == {"never"})
+        assert CLOCK.monotonic() - begun < 2
+        await until(client, core_v1.Pod, lambda pods: "patient" in leaving(pods))
+        assert 59 <= CLOCK.monotonic() - begun <= 63
+        await asyncio.sleep(600)
+        assert "forever" not in leaving((await client.list(core_v1.Pod, "default")).items)
+        nodes.stop()
+
+
 def storage_class(mode: str, policy: str = "Delete") -> storage_v1.StorageClass:
     return storage_v1.StorageClass(
         metadata=meta_v1.ObjectMeta(name="local"),

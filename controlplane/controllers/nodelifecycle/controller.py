@@ -22,6 +22,8 @@ GRACE = 40.0
 class NodeLifecycle:
     _heard: dict[str, tuple[tuple[str, datetime | None], float]]
     """Node name to its last sign of life, and when, by our own clock, we saw it first."""
+    _taints: dict[str, dict[tuple[str, str, str], datetime]]
+    """By node, since when each taint (key, value, effect) is known."""
 
     def __init__(self, shared: Shared, *, grace: float = GRACE, pod_eviction: float | None = None) -> None:
         self._shared = shared
@@ -31,7 +33,7 @@ class NodeLifecycle:
         self._nodes = shared.informers.of(Node)
         self._leases = shared.informers.of(Lease)
         self._pods = shared.informers.of(Pod, {"node": by_node})
-        self._heard = {}
+        self._heard, self._taints = {}, {}
         self.controller: Controller[Key] = Controller(
             "nodelifecycle",
             self.reconcile,
@@ -46,6 +48,7 @@ class NodeLifecycle:
         node = self._nodes.get(key)
         if node is None:
             self._heard.pop(key.name, None)
+            self._taints.pop(key.name, None)
             return Done()
         silence = self._silence(node)
         now = self._shared.clock.now().replace(microsecond=0)
@@ -95,9 +98,22 @@ class NodeLifecycle:
                 with suppress(NotFound, Conflict):
                     await self._client.update(lost, subresource="status")
 
+    def _dated(self, node: Node) -> Node:
+        """Taints that people put carry no time: what counts is when we first saw them."""
+        known = self._taints.get(node.metadata.name, {})
+        now = self._shared.clock.now()
+        seen: dict[tuple[str, str, str], datetime] = {}
+        taints = []
+        for taint in node.spec.taints:
+            key = (taint.key, taint.value, taint.effect)
+            seen[key] = taint.time_added or known.get(key, now)
+            taints.append(replace(taint, time_added=seen[key]))
+        self._taints[node.metadata.name] = seen
+        return replace(node, spec=replace(node.spec, taints=taints))
+
     async def _evict(self, node: Node, pods: list[Pod]) -> float | None:
         todo = plan_eviction(
-            node,
+            self._dated(node),
             pods,
             self._shared.clock.now(),
             default_toleration=self._pod_eviction,

@@ -117,7 +117,7 @@ def plan_eviction(
 
 
 def _leaves_at(pod: Pod, taints: Sequence[Taint], now: datetime, default_toleration: float | None) -> datetime | None:
-    """None: it may stay. The shortest toleration of all taints counts."""
+    """None: it may stay. The shortest toleration of all taints counts, from when both the taint and the pod were there."""
     found: datetime | None = None
     for taint in taints:
         tolerations = [t for t in pod.spec.tolerations if tolerates(t, taint)]
@@ -128,6 +128,7 @@ def _leaves_at(pod: Pod, taints: Sequence[Taint], now: datetime, default_tolerat
         lost = taint.key in (NOT_READY, UNREACHABLE)
         if lost and default_toleration is not None and seconds == DEFAULT_TOLERATION:
             seconds = default_toleration
-        moment = (taint.time_added or now) + timedelta(seconds=max(0.0, seconds))
+        since = max(filter(None, (taint.time_added or now, pod.metadata.creation_timestamp)))
+        moment = since + timedelta(seconds=max(0.0, seconds))
         found = moment if found is None else min(found, moment)
     return found
