@@ -58,6 +58,8 @@ class AgentTimes:
     """Between two looks at the node's own status; it is written when it changed, else every five minutes."""
     relist: float = 10.0
     """Between two full looks at the runtime, for what its event stream has missed."""
+    verify: float = 60.0
+    """Between two looks at whether the network is still as it was left."""
     gather: float = 0.05
     """How long changes of services and nodes are gathered before the network is told."""
 
@@ -343,7 +345,14 @@ class NodeAgent:
             await informer.synced.wait()
         self._changed.set()
         while True:
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout(self._times.verify):
+                    await self._changed.wait()
+            except TimeoutError:
+                if await network.verify():
+                    continue
+                self._log.warning("the node's network is not as it was left: setting it up again")
+                await network.setup()
             await asyncio.sleep(self._times.gather)
             self._changed.clear()
             triggers, self._triggers = self._triggers, []

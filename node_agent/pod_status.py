@@ -128,6 +128,16 @@ def full_id(container: Container) -> str:
     return f"{'hollow' if container.id.startswith('hollow') else 'docker'}://{container.id}"
 
 
+def recorded_reports(pod: Pod) -> dict[str, ProbeReport]:
+    """By container id: what the API last heard of the pod's running containers."""
+    statuses = [*pod.status.init_container_statuses, *pod.status.container_statuses]
+    return {
+        s.container_id.partition("://")[2]: ProbeReport(started=bool(s.started), ready=s.ready)
+        for s in statuses
+        if s.state.running is not None and s.container_id
+    }
+
+
 def ready_now(wish: ContainerWish, container: Container | None, observed: Observed) -> bool:
     if container is None or container.state != "running":
         return False

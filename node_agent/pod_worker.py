@@ -25,7 +25,7 @@ from node_agent.last_words import LastWords
 from node_agent.parts import Parts
 from node_agent.pod_plan import Blocked, Observed, Plan, comes_back, is_sidecar, looked_into, plan_pod, restart_at
 from node_agent.pod_sandbox import PodSandbox, Unable
-from node_agent.pod_status import Circumstances, build_status
+from node_agent.pod_status import Circumstances, build_status, recorded_reports
 from node_agent.probing import ProbeSet
 from node_agent.references import MissingReference
 from node_agent.runtimes.errors import RuntimeFault
@@ -291,7 +291,7 @@ class PodWorker:
         observed = Observed(containers=containers, blocked=self._blocked, start_time=self._start_time)
         await self._last_words.hear(containers, self._wishes())
         if self._probes is not None and self.phase is Phase.SYNCING:
-            self._probes.watch(self._targets(observed))
+            self._probes.watch(self._targets(observed), recorded_reports(self._pod))
             observed = replace(observed, probes=dict(self._probes.reports))
         return observed
 

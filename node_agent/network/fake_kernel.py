@@ -22,6 +22,7 @@ class FakeKernel:
         self.sysctls: dict[str, str] = {}
         self.flows: set[Flow] = set()
         """What connection tracking remembers of UDP."""
+        self.tables: set[str] = set()
         self.scripts: list[str] = []
         """Each nft transaction, in order."""
 
@@ -133,6 +134,15 @@ class FakeKernel:
 
     def nft(self, script: str) -> None:
         self.scripts.append(script)
+        for line in script.splitlines():
+            verb, _, rest = line.partition(" table ")
+            if verb == "add":
+                self.tables.add(rest)
+            elif verb == "delete":
+                self.tables.discard(rest)
+
+    def has_chain(self, table: str, chain: str) -> bool:
+        return table in self.tables
 
     def udp_flows(self) -> Sequence[Flow]:
         return list(self.flows)

@@ -82,6 +82,10 @@ class PodNetwork(Protocol):
         """Names (fully qualified, no final dot) to addresses, answered by the node's DNS server."""
         ...
 
+    async def verify(self) -> bool:
+        """False: somebody has taken away what we installed; setup() and set_*() bring it back."""
+        ...
+
     async def teardown(self) -> None:
         """Removes everything of ours, and nothing else."""
         ...

@@ -112,6 +112,7 @@ class Kernel(Protocol):
         """Applies an nft script as one transaction."""
         ...
 
+    def has_chain(self, table: str, chain: str) -> bool: ...
     def udp_flows(self) -> Sequence[Flow]: ...
     def delete_flow(self, flow: Flow) -> None:
         """The next packet is looked at anew."""
@@ -419,8 +420,14 @@ class NetlinkKernel:
             except NetlinkError as error:
                 _ignore(error, _ENOENT)
 
+    def has_chain(self, table: str, chain: str) -> bool:
+        command = [*self._command(), "list", "chain", *table.split(), chain]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def _command(self) -> list[str]:
+        return ["nft"] if self._namespace is None else ["nsenter", f"--net={self._namespace}", "nft"]
+
     def nft(self, script: str) -> None:
-        enter = [] if self._namespace is None else ["nsenter", f"--net={self._namespace}"]
-        done = subprocess.run([*enter, "nft", "-f", "-"], input=script, capture_output=True, text=True)
+        done = subprocess.run([*self._command(), "-f", "-"], input=script, capture_output=True, text=True)
         if done.returncode:
             raise NetworkError(f"nft refused: {done.stderr.strip()[:2000]}")

@@ -227,6 +227,19 @@ class NodePodNetwork:
         if self._dns is not None:
             self._dns.set_records(records)
 
+    async def verify(self) -> bool:
+        async with self._lock:
+            return await asyncio.to_thread(self._verify)
+
+    def _verify(self) -> bool:
+        """Tunnels and routes are compared with the kernel whenever they are set; rules are so many that only their
+        being there at all is looked at: what removes them (a firewall's restart) removes all.
+        """
+        if not self._kernel.has_chain(services.TABLE, "refuse"):
+            self._installed = None
+        links = {link.name for link in self._kernel.links()}
+        return self._installed is not None and {BRIDGE, TUNNEL} <= links
+
     async def teardown(self) -> None:
         async with self._lock:
             if self._dns is not None:

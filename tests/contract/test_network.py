@@ -236,6 +236,25 @@ async def test_services_change_and_teardown_leaves_nothing(nodes: Nodes) -> None
         assert sh("ip netns exec sampant-a nft list tables") == ""
 
 
+async def test_rules_that_somebody_took_away_are_missed_and_come_back(nodes: Nodes) -> None:
+    item, world = nodes.networks[0], nodes.world
+    port = ServicePort("d/web:http", "tcp", ["10.96.0.20"], 80, 30080, [("10.244.1.2", 80)])
+    await item.set_services([port])
+    assert await item.verify()
+    if isinstance(world, LinuxWorld):
+        await asyncio.to_thread(sh, "ip netns exec sampant-a nft flush ruleset")
+    else:
+        world.kernels[0].tables.clear()
+    assert not await item.verify()
+    await item.setup()
+    await item.set_services([port])
+    assert await item.verify()
+    if isinstance(world, LinuxWorld):
+        assert "10.96.0.20 . tcp . 80" in await asyncio.to_thread(sh, "ip netns exec sampant-a nft list ruleset")
+    else:
+        assert "10.96.0.20 . tcp . 80" in world.kernels[0].scripts[-1]
+
+
 @pytest.mark.netns
 async def test_pods_reach_each_other_across_nodes_and_services_by_address_and_node_port(
     linux: LinuxWorld,

@@ -368,3 +368,25 @@ async def test_the_way_from_a_change_to_its_rules_is_measured(world: World) -> N
     await world.until(lambda: registry.get_sample_value(f"{name}_count") == 1)
     seconds = registry.get_sample_value(f"{name}_sum")
     assert seconds is not None and 3 <= seconds < 4
+
+
+async def test_a_new_agent_does_not_take_a_ready_pod_out_of_service() -> None:
+    client, runtime = MemoryClient(), HollowRuntime(clock=LoopClock(EPOCH))
+    first = started(client, runtime)
+    await first.begin()
+    probe = Probe(exec=ExecAction(command=["true"]), initial_delay_seconds=20, period_seconds=5)
+    await client.create(pod(wish(readiness_probe=probe, startup_probe=probe)))
+    await first.until(first.ready, within=120)
+    await first.end()
+    seen: list[bool] = []
+    second = started(client, runtime)
+    await second.begin()
+    try:
+        for _ in range(60):
+            await asyncio.sleep(0.5)
+            seen.append(second.ready())
+        assert all(seen)
+        runtime.script(IMAGE, Behaviour(ready_after=None))
+        await second.until(lambda: not second.ready())
+    finally:
+        await second.end()
