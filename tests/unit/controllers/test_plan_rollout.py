@@ -4,7 +4,7 @@ from datetime import timedelta
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.controllers.deployment.plan import plan
@@ -78,6 +78,7 @@ class Rollout:
 AMOUNT = st.one_of(st.integers(0, 5), st.integers(0, 100).map(lambda n: f"{n}%"))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), AMOUNT, AMOUNT, st.integers(0, 2**32))
 def test_a_rollout_keeps_its_bounds_and_ends(total: int, surge: int | str, unavailable: int | str, seed: int) -> None:
     rng = Random(seed)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeapi.cron import parse
@@ -54,6 +54,7 @@ def test_what_is_no_schedule_is_refused(text: str) -> None:
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)), st.integers(0, 59), st.integers(0, 23))
 def test_the_next_time_is_later_and_matches_and_none_is_skipped(moment: datetime, minute: int, hour: int) -> None:
     moment = moment.replace(tzinfo=UTC)
