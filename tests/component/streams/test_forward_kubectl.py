@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,21 +11,44 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from node_agent.dialing import inside
 from tests.support.docker_cluster import DockerCluster, shell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
 SERVERS = """
 mkdir /www; echo hello > /www/index.html; httpd -p 8080 -h /www
-nc -ll -p 9000 -e cat &
 nc -ll -p 9001 -e wc -c &
 sleep 1000
 """
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def web(cluster: DockerCluster) -> None:
-    await cluster.run("web", shell(SERVERS))
+async def web(cluster: DockerCluster) -> AsyncIterator[None]:
+    pod = await cluster.run("web", shell(SERVERS))
+    mine = [c for c in await cluster.runtime.list() if c.pod_uid == pod.metadata.uid]
+    sandbox = next(c for c in mine if c.kind == "sandbox")
+    server = await asyncio.start_server(echo, sock=await asyncio.to_thread(inside, sandbox.pid, listener))
+    yield
+    server.close()
+
+
+def listener() -> socket.socket:
+    """nc takes one connection at a time: what is asked of many at once listens in the pod's network from here."""
+    sock = socket.create_server(("127.0.0.1", 9000), backlog=128)
+    sock.setblocking(False)
+    return sock
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        return
+    finally:
+        writer.close()
 
 
 @asynccontextmanager
