@@ -144,11 +144,20 @@ def _pack(reply: DNSRecord, limit: int) -> bytes:
     packed: bytes = reply.pack()
     if len(packed) <= limit:
         return packed
+    # With its question, else resolvers take it for somebody else's; and with what fits, for those that never ask twice.
     short = reply.truncate()
+    short.add_question(reply.q)
     for extra in reply.ar:
         if extra.rtype == QTYPE.OPT:
             short.add_ar(extra)
-    return bytes(short.pack())
+    fits: bytes = short.pack()
+    for answer in reply.rr:
+        short.add_answer(answer)
+        longer = bytes(short.pack())
+        if len(longer) > limit:
+            break
+        fits = longer
+    return fits
 
 
 class _Once(asyncio.DatagramProtocol):
