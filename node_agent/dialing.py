@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -23,6 +24,13 @@ class PlainDialer:
 
     async def dial(self, pid: int, host: str, port: int) -> Streams:
         return await asyncio.open_connection(host, port)
+
+
+class NowhereDialer:
+    """For hollow pods: nothing listens in them, and what listens on the agent's own machine is not theirs."""
+
+    async def dial(self, pid: int, host: str, port: int) -> Streams:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
 class NamespaceDialer:

@@ -23,7 +23,7 @@ from kubeapi.clock import Clock, SystemClock
 from kubeapi.types.core_v1 import Service
 from node_agent.agent import AgentTimes, NodeAgent
 from node_agent.checks import Checker, HollowChecker, RealChecker
-from node_agent.dialing import Dialer, NamespaceDialer, PlainDialer
+from node_agent.dialing import Dialer, NamespaceDialer, NowhereDialer
 from node_agent.metrics import NodeMetrics
 from node_agent.network.interface import PodNetwork
 from node_agent.node_object import Machine, NodeIdentity, allocatable, machine
@@ -177,7 +177,7 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
     runtime: HollowRuntime | DockerRuntime
     dialer: Dialer
     if config.runtime == "hollow":
-        runtime, dialer = HollowRuntime(clock=clock, prefix=f"hollow-{config.name}"), PlainDialer()
+        runtime, dialer = HollowRuntime(clock=clock, prefix=f"hollow-{config.name}"), NowhereDialer()
     else:
         runtime, dialer = DockerRuntime(node_name=config.name, base_url=config.docker), NamespaceDialer()
         await runtime.prepare()

@@ -69,7 +69,11 @@ class Proxy:
                 endpoints = {}
             backends = backends_of(service, endpoints, aim.port)
             chosen = backends[next(self._turn) % len(backends)]
-            return await self._link.pod(info.namespace, chosen.pod), chosen.address, chosen.port
+            pod = await self._link.pod(info.namespace, chosen.pod)
+            if chosen.address != pod.get("status", {}).get("podIP", ""):
+                # Else whoever writes Endpoints could make us knock anywhere that the pod's network reaches.
+                raise ServiceUnavailable(f"address {chosen.address} is not that of pod {chosen.pod}")
+            return pod, chosen.address, chosen.port
         pod = await self._link.pod(info.namespace, aim.name)
         address = pod.get("status", {}).get("podIP", "")
         if not address:

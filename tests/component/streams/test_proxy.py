@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from kubeapi.types.core_v1 import (
     ContainerPort,
@@ -59,6 +60,10 @@ async def web(cluster: DockerCluster) -> None:
     address = EndpointAddress(ip=pod.status.pod_ip, target_ref=reference)
     subset = EndpointSubset(addresses=[address], ports=[EndpointPort(name="http", port=8080)])
     await cluster.client.create(Endpoints(metadata=meta, subsets=[subset]))
+    forged = replace(subset, addresses=[replace(address, ip="127.0.0.1")])
+    meta = ObjectMeta(name="forged", namespace="default")
+    await cluster.client.create(Service(metadata=meta, spec=ServiceSpec(ports=ports)))
+    await cluster.client.create(Endpoints(metadata=meta, subsets=[forged]))
     async with asyncio.timeout(10):
         while (await ask(cluster, f"{PODS}/web/proxy/cgi-bin/moved"))[0] != 302:  # noqa: ASYNC110 - as a user would
             await asyncio.sleep(0.05)
@@ -145,6 +150,7 @@ async def test_an_upgrade_becomes_a_pipe(cluster: DockerCluster) -> None:
         (f"{SERVICES}/site/proxy/", 503, "no such port"),
         (f"{SERVICES}/site:none/proxy/", 503, 'no endpoints available for service "site"'),
         (f"{SERVICES}/nosite/proxy/", 404, "not found"),
+        (f"{SERVICES}/forged:http/proxy/", 503, "127.0.0.1 is not that of pod web"),
         ("/api/v1/nodes/n1/proxy/configz", 404, "only /healthz"),
         ("/api/v1/nodes/n9/proxy/healthz", 404, "not found"),
     ],
