@@ -76,12 +76,12 @@ class StatefulSets:
         current = known.get(owner.status.current_revision, updated)
         now = self._shared.clock.now().replace(microsecond=0)
         await self._hand_claims(owner, own)
-        todo = plan(owner, own, current.metadata.labels[HASH], update, now)
+        todo = plan(owner, own, update, now)
         await self._pods.delete(key, owner, todo.delete)
         failure = ""
         for ordinal, from_update in todo.create:
             failure = failure or await self._create(key, owner, updated if from_update else current, ordinal)
-        status, _ = status_of(owner, own, current.metadata.labels[HASH], update, now)
+        status = status_of(owner, own, current.metadata.labels[HASH], update, now)
         if status != owner.status:
             written = await self._client.update(replace(owner, status=status), subresource="status")
             self._written.wrote(key, revision_of(written))

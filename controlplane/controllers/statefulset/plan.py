@@ -69,8 +69,8 @@ def _healthy(owner: StatefulSet, pod: Pod, now: datetime) -> bool:
     return pod.metadata.deletion_timestamp is None and is_available(pod, owner.spec.min_ready_seconds, now)
 
 
-def plan(owner: StatefulSet, pods: Sequence[Pod], current: str, update: str, now: datetime) -> StatefulPlan:
-    """`pods` are the set's own; `current` and `update` are hashes of revisions."""
+def plan(owner: StatefulSet, pods: Sequence[Pod], update: str, now: datetime) -> StatefulPlan:
+    """`pods` are the set's own; `update` is the hash of its template's revision."""
     by_ordinal: dict[int, Pod] = {}
     for pod in pods:
         ordinal = ordinal_of(owner, pod.metadata.name)
@@ -163,10 +163,8 @@ def _unavailable(owner: StatefulSet) -> int:
     return max(1, math.floor(int(value.removesuffix("%") or 0) * replicas_of(owner) / 100))
 
 
-def status_of(
-    owner: StatefulSet, pods: Sequence[Pod], current: str, update: str, now: datetime
-) -> tuple[StatefulSetStatus, bool]:
-    """The status, and whether the update revision has become the current one. `current`, `update`: hashes."""
+def status_of(owner: StatefulSet, pods: Sequence[Pod], current: str, update: str, now: datetime) -> StatefulSetStatus:
+    """`current`, `update`: hashes. When all pods have the update revision and are ready, it becomes the current one."""
     live = [p for p in pods if ordinal_of(owner, p.metadata.name) is not None]
     going = [p for p in live if p.metadata.deletion_timestamp is not None]
     stay = [p for p in live if p.metadata.deletion_timestamp is None]
@@ -181,7 +179,7 @@ def status_of(
         and partition_of(owner) == 0
     )
     settled = update if rolled else current
-    status = replace(
+    return replace(
         owner.status,
         observed_generation=owner.metadata.generation,
         replicas=replicas,
@@ -192,7 +190,6 @@ def status_of(
         current_revision=f"{name}-{settled}",
         update_revision=f"{name}-{update}",
     )
-    return status, rolled
 
 
 def next_available(owner: StatefulSet, pods: Sequence[Pod], now: datetime) -> float | None:
