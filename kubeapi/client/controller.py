@@ -19,8 +19,8 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from kubeapi.client.informer import Informer
 from kubeapi.client.keys import Key, KubeObject, key_of
-from kubeapi.client.workqueue import CONFLICTS, FAILURES, Monotonic, NoMetrics, QueueMetrics, WorkQueue
-from kubeapi.errors import ApiError, Conflict
+from kubeapi.client.workqueue import AWAY, CONFLICTS, FAILURES, Monotonic, NoMetrics, QueueMetrics, WorkQueue
+from kubeapi.errors import ApiError, Conflict, ServiceUnavailable, Timeout, TooManyRequests
 from kubeapi.tasks import Backoff
 
 K = TypeVar("K", bound=Hashable)
@@ -114,7 +114,8 @@ class Controller(Generic[K]):
             self.queue.retry(key, CONFLICTS)
             result = "conflict"
         except ApiError as error:
-            delay = self.queue.retry(key, at_least=error.retry_after)
+            away = AWAY if isinstance(error, ServiceUnavailable | Timeout | TooManyRequests) else None
+            delay = self.queue.retry(key, away, at_least=error.retry_after)
             self._log.warning("%s: %s: %s; again in %.2gs", self.name, key, error, delay)
         except Exception:
             delay = self.queue.retry(key)

@@ -20,6 +20,8 @@ from kubeapi.tasks import Backoff
 K = TypeVar("K", bound=Hashable)
 
 FAILURES = Backoff(first=0.05, most=300.0)
+AWAY = Backoff(first=0.1, most=15.0, jitter=0.5)
+"""The server does not answer: that is no fault of the key, and work goes on soon after it comes back."""
 CONFLICTS = Backoff(first=0.01, most=1.0, factor=1.5, jitter=1.0)
 """Somebody else wrote first: read again soon, and not in step with them."""
 

@@ -31,16 +31,19 @@ CLOCK = LoopClock(datetime(2026, 1, 1, tzinfo=UTC))
 
 
 class Unreliable(LocalClient):
-    """Loses the answers of `lost` parts of all writes; tells changes `lag` seconds late; while `down`, nothing gets through."""
+    """Loses the answers of `lost` parts of all writes; tells changes `lag` seconds late; while `down`, nothing gets through.
+
+    `read_only`: writes are refused. What is lost has been done all the same."""
 
     def __init__(self, api: Api, rng: Random) -> None:
         super().__init__(api, context=RequestContext)
         self.lost = self.lag = 0.0
         self.down = False
+        self.read_only = False
         self._rng = rng
 
-    def _enter(self) -> None:
-        if self.down:
+    def _enter(self, *, writes: bool = False) -> None:
+        if self.down or (writes and self.read_only):
             raise ServiceUnavailable("no connection")
 
     def _leave(self) -> None:
@@ -63,25 +66,25 @@ class Unreliable(LocalClient):
             yield batch
 
     async def create(self, *args: Any, **kwargs: Any) -> Any:
-        self._enter()
+        self._enter(writes=True)
         made = await super().create(*args, **kwargs)
         self._leave()
         return made
 
     async def update(self, *args: Any, **kwargs: Any) -> Any:
-        self._enter()
+        self._enter(writes=True)
         written = await super().update(*args, **kwargs)
         self._leave()
         return written
 
     async def patch(self, *args: Any, **kwargs: Any) -> Any:
-        self._enter()
+        self._enter(writes=True)
         written = await super().patch(*args, **kwargs)
         self._leave()
         return written
 
     async def delete(self, *args: Any, **kwargs: Any) -> None:
-        self._enter()
+        self._enter(writes=True)
         await super().delete(*args, **kwargs)
         self._leave()
 
@@ -127,12 +130,23 @@ async def test_the_work_goes_on_when_the_server_comes_back(cluster: Cluster) -> 
     await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 2)
     cluster.client.down = True
     await cluster.api.patch(apps_v1.Deployment, "web", {"spec": {"replicas": 6}}, namespace="default")
-    await asyncio.sleep(900)
+    await asyncio.sleep(200)
     assert len((await cluster.api.list(core_v1.Pod, "default")).items) == 2
     cluster.client.down = False
     begun = CLOCK.monotonic()
     await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 6)
     assert CLOCK.monotonic() - begun < 30, "the backoff is bounded"
+
+
+async def test_work_that_failed_for_long_goes_on_soon_after_the_server_can_write_again(cluster: Cluster) -> None:
+    cluster.client.read_only = True
+    await cluster.deploy(3)
+    await asyncio.sleep(1800)
+    assert (await cluster.api.list(apps_v1.ReplicaSet, "default")).items == []
+    cluster.client.read_only = False
+    begun = CLOCK.monotonic()
+    await until(cluster.api, core_v1.Pod, lambda pods: len(pods) == 3)
+    assert CLOCK.monotonic() - begun < 25
 
 
 def job(name: str, **spec: Any) -> batch_v1.Job:
