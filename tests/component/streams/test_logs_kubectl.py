@@ -1,5 +1,6 @@
 """`kubectl logs` of every age: which part, how long, of which attempt; and what users are told."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from kubeapi.types.core_v1 import Pod
 from tests.support.docker_cluster import DockerCluster, box, shell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
@@ -14,16 +16,24 @@ pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module"), pyte
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def pods(cluster: DockerCluster) -> None:
-    await cluster.run(
+    talker = await cluster.run(
         "talker", shell("for n in 1 2 3 4 5; do echo line $n; done; sleep 1.1; echo oops >&2; sleep 1000")
     )
     await cluster.run("pair", shell("echo from one; sleep 1000", "one"), shell("echo from two; sleep 1000", "two"))
     await cluster.run("crashing", shell("echo attempt; exit 1"), wait=False)
     await cluster.run("absent-image", replace(box(), image="sampan/none:1"), wait=False)
+    async with asyncio.timeout(10):
+        while b"oops" not in await written(cluster, talker):  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0.05)
     await cluster.until(
         "crashing", lambda p: p.status.container_statuses and p.status.container_statuses[0].restart_count
     )
     await cluster.until("absent-image", lambda p: p.status.container_statuses)
+
+
+async def written(cluster: DockerCluster, pod: Pod) -> bytes:
+    mine = next(c for c in await cluster.runtime.list() if c.pod_uid == pod.metadata.uid and c.name == "c")
+    return b"".join([part async for part in cluster.runtime.logs(mine.id)])
 
 
 async def test_all_of_it(cluster: DockerCluster, kubectl: Path) -> None:
