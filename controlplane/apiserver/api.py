@@ -32,7 +32,8 @@ from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import ApiEvent, Deleted, Item, ListResult
 from controlplane.apiserver.notices import notices
 from controlplane.apiserver.registry import Registry, key_of, prefix_of
-from controlplane.apiserver.validation import metadata_faults, structural_faults
+from controlplane.apiserver.strategies.pod_validation import ephemeral_faults
+from controlplane.apiserver.validation import forbidden, metadata_faults, structural_faults
 from controlplane.apiserver.versions import last_seen, twin_of
 from controlplane.storage.errors import (
     KeyExists,
@@ -65,6 +66,8 @@ from kubeapi.types import meta_v1
 PatchKind = Literal["strategic", "merge", "json"]
 MOST_CONFLICTS = 50
 """Lost races until an unconditional writer is told Conflict."""
+VIEWS = {"namespaces": {"finalize": True}, "pods": {"ephemeralcontainers": True}}
+"""Subresources that are a part of their object, beside status."""
 EVENT_LIFE = timedelta(hours=1)
 BOOKMARK_EVERY = 60.0
 """Seconds between bookmarks to a watcher that asked for them."""
@@ -431,9 +434,8 @@ class Api:
         `whole`: what mutate returns is stored as it is (a binding changes spec and status in one write).
         """
         strategy = self.registry.strategy(resource)
-        if subresource and subresource not in ("status", "finalize", "ephemeralcontainers"):
-            raise NotFound("the server could not find the requested resource")
-        if subresource == "status" and not resource.status:
+        served = {"status": resource.status} | VIEWS.get(resource.qualified, {})
+        if subresource and not served.get(subresource):
             raise NotFound("the server could not find the requested resource")
         key = key_of(resource, namespace, name)
         await self._guard(self.cache.fresh())
@@ -458,6 +460,8 @@ class Api:
                 new = strategy.prepare_status(new, old)
             elif subresource == "finalize":
                 new = replace(old, spec=replace(old.spec, finalizers=new.spec.finalizers))
+            elif subresource == "ephemeralcontainers":
+                new = with_ephemeral_containers(strategy.default(new), old)
             else:
                 new = strategy.prepare_update(strategy.default(new), old)
                 if strategy.generation_matters(new, old):
@@ -675,6 +679,19 @@ def report_problems(ctx: RequestContext, problems: Sequence[str]) -> None:
     if ctx.field_validation == "Strict":
         raise BadRequest(f"strict decoding error: {', '.join(problems)}")
     ctx.warnings.extend(p for p in problems if p not in ctx.warnings)
+
+
+def with_ephemeral_containers(new: Any, old: Any) -> Any:
+    """They are added, and never changed or taken away. Raises Invalid."""
+    mine, asked = old.spec.ephemeral_containers, new.spec.ephemeral_containers
+    faults = [*ephemeral_faults(asked, old.spec)]
+    if any(c not in asked for c in mine):
+        faults.append(
+            forbidden("spec.ephemeralContainers", "existing ephemeral containers may not be changed or removed")
+        )
+    if faults:
+        raise Invalid.of("Pod", "", old.metadata.name, faults)
+    return replace(old, spec=replace(old.spec, ephemeral_containers=asked))
 
 
 def keep_system_fields(new: Any, old: Any) -> Any:

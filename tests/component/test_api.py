@@ -441,3 +441,27 @@ async def test_chunks_and_exact_versions_show_one_moment_whatever_is_written_mea
 async def test_versions_that_do_not_fit_are_refused(api: Api, wish: dict[str, str], message: str) -> None:
     with pytest.raises(Invalid, match=message):
         await api.list(CTX, CONFIG, "default", **wish)  # type: ignore[arg-type]
+
+
+async def test_ephemeral_containers_are_added_and_never_changed(api: Api) -> None:
+    await api.create(CTX, PODS, "default", pod())
+
+    async def put(*containers: dict[str, str]) -> core_v1.Pod:
+        patch = {"spec": {"ephemeralContainers": list(containers), "nodeName": "elsewhere"}}
+        item = await api.patch(CTX, PODS, "default", "web", patch, "merge", subresource="ephemeralcontainers")
+        return item.object  # type: ignore[no-any-return]
+
+    debug = {"name": "debug", "image": "busybox:1", "targetContainerName": "c"}
+    made = await put(debug)
+    assert made.spec.ephemeral_containers[0].image_pull_policy == "IfNotPresent" and not made.spec.node_name
+    with pytest.raises(Invalid, match="may not be changed or removed"):
+        await put({**debug, "image": "other:1"})
+    with pytest.raises(Invalid, match=r"spec.ephemeralContainers\[1\].name: Duplicate value"):
+        await put(debug, {"name": "c", "image": "busybox:1"})
+
+
+@pytest.mark.parametrize("sub", ["finalize", "ephemeralcontainers", "nothing"])
+async def test_a_subresource_that_a_kind_has_not_is_not_found(api: Api, sub: str) -> None:
+    await api.create(CTX, CONFIG, "default", config("a"))
+    with pytest.raises(NotFound):
+        await api.update(CTX, CONFIG, "default", "a", config("a"), subresource=sub)

@@ -130,7 +130,7 @@ class HttpDoor:
     def _impersonated(self, user: User, request: Request) -> User:
         """`kubectl --as`: who may, asks as somebody else. Raises Forbidden."""
         name = request.headers.get("impersonate-user", "")
-        groups = tuple(g for g in request.headers.get("impersonate-group", "").split(", ") if g)
+        groups = tuple(g for part in request.headers.get("impersonate-group", "").split(",") if (g := part.strip()))
         if not name:
             if groups or "impersonate-uid" in request.headers:
                 raise BadRequest("requested impersonation without naming a user")

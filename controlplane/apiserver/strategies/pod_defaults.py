@@ -26,7 +26,17 @@ def default_pod_spec(spec: core_v1.PodSpec) -> core_v1.PodSpec:
         service_account=spec.service_account_name or spec.service_account,
         init_containers=[default_container(c, host_network) for c in spec.init_containers],
         containers=[default_container(c, host_network) for c in spec.containers],
+        ephemeral_containers=[_ephemeral(c) for c in spec.ephemeral_containers],
         volumes=[_volume(v) for v in spec.volumes],
+    )
+
+
+def _ephemeral(c: core_v1.EphemeralContainer) -> core_v1.EphemeralContainer:
+    return replace(
+        c,
+        image_pull_policy=c.image_pull_policy or pull_policy(c.image),
+        termination_message_path=c.termination_message_path or TERMINATION_PATH,
+        termination_message_policy=c.termination_message_policy or "File",
     )
 
 

@@ -60,6 +60,32 @@ def pod_spec_faults(spec: core_v1.PodSpec, path: str) -> Iterator[FieldError]:
             )
 
 
+def ephemeral_faults(containers: Sequence[core_v1.EphemeralContainer], spec: core_v1.PodSpec) -> Iterator[FieldError]:
+    names = {c.name for c in (*spec.init_containers, *spec.containers)}
+    targets = {c.name for c in spec.containers}
+    for i, container in enumerate(containers):
+        path = f"spec.ephemeralContainers[{i}]"
+        if not container.name:
+            yield required(f"{path}.name")
+        else:
+            yield from name_faults(f"{path}.name", container.name, "label")
+        if container.name in names:
+            yield duplicate(f"{path}.name", container.name)
+        names.add(container.name)
+        if not container.image.strip():
+            yield required(f"{path}.image")
+        if container.target_container_name and container.target_container_name not in targets:
+            text = "the container must be one of the pod's containers"
+            yield invalid(f"{path}.targetContainerName", container.target_container_name, text)
+        for field in ("ports", "liveness_probe", "readiness_probe", "startup_probe", "lifecycle"):
+            if getattr(container, field):
+                yield FieldError(
+                    f"{path}.{field}",
+                    "Forbidden: cannot be set for an Ephemeral Container",
+                    reason="FieldValueForbidden",
+                )
+
+
 def _node_affinity(spec: core_v1.PodSpec, path: str) -> Iterator[FieldError]:
     affinity = spec.affinity.node_affinity if spec.affinity is not None else None
     if affinity is None:

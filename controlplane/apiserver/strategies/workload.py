@@ -52,7 +52,7 @@ class WorkloadStrategy(Strategy):
             yield invalid("spec.selector", {}, str(error))
             return
         if not query:
-            yield invalid("spec.selector", {}, "empty selector is invalid for deployment")
+            yield invalid("spec.selector", {}, "empty selector is invalid: it would choose every pod")
         elif not query.matches(spec.template.metadata.labels):
             yield invalid(
                 "spec.template.metadata.labels",
