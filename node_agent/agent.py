@@ -219,8 +219,21 @@ class NodeAgent:
             for attachment in await network.attachments():
                 if attachment.pod_uid not in now and attachment.pod_uid not in self.workers:
                     await network.detach(attachment.pod_uid)
+            await self._forget_directories()
             seen = now
             await asyncio.sleep(self._times.relist)
+
+    async def _forget_directories(self) -> None:
+        """Of pods that went while no agent looked. What cannot be removed now is tried at the next relist."""
+        assert self.parts is not None
+        for uid in await self.parts.volumes.uids():
+            if uid in self.workers or any(pod.metadata.uid == uid for pod in self.pods.cache):
+                continue
+            try:
+                await self.parts.volumes.remove(uid)
+                self._log.info("removed the directory of pod %s, which is no more", uid)
+            except OSError as error:
+                self._log.warning("cannot remove the directory of pod %s: %s", uid, error)
 
     # the node
 

@@ -5,6 +5,7 @@ Everything blocks; a refusal is a MissingReference, whose text goes into the eve
 
 import ctypes
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from pathlib import Path, PurePosixPath
 from kubeapi.types.core_v1 import HostPathVolumeSource
 from node_agent.references import MissingReference
 
+OWNER = "node"
+"""A file in a pod's directory: the address of the node that made it."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH, _NOFOLLOW = 2, 8
 
@@ -137,14 +140,39 @@ def open_to_all(path: Path) -> None:
         path.chmod(0o777)
 
 
+def own(home: Path, node: str) -> None:
+    mark = home / OWNER
+    if not mark.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        mark.write_text(node)
+
+
+def owned(folder: Path, node: str) -> list[str]:
+    """Names of the directories that bear this node's mark."""
+    marks = folder.glob(f"*/{OWNER}")
+    return [mark.parent.name for mark in marks if mark.read_text() == node]
+
+
+def release(root: Path) -> None:
+    """Takes off whatever is mounted below `root`, the deepest first: what remains can be removed file by file."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return
+    found = [_unescaped(line.split()[1]) for line in mounts.read_text().splitlines()]
+    inside = [path for path in found if Path(path) != root and Path(path).is_relative_to(root)]
+    for path in sorted(inside, key=len, reverse=True):
+        if _LIBC.umount2(os.fsencode(path), _MNT_DETACH | _NOFOLLOW):
+            code = ctypes.get_errno()
+            raise OSError(code, f"cannot unmount {path}: {os.strerror(code)}")
+
+
+def _unescaped(text: str) -> str:
+    """The kernel writes blanks and the like as \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
 def discard(home: Path) -> None:
     """All of a pod's directory; what is mounted inside is taken off first, and never walked into."""
-    if not home.exists():
-        return
-    for folder in sorted((home / "volumes").glob("*")):
-        if not folder.is_symlink() and os.path.ismount(folder) and _LIBC.umount2(
-            os.fsencode(folder), _MNT_DETACH | _NOFOLLOW
-        ):  # fmt: skip
-            code = ctypes.get_errno()
-            raise OSError(code, f"cannot unmount {folder}: {os.strerror(code)}")
-    shutil.rmtree(home)
+    if home.exists():
+        release(home.resolve())
+        shutil.rmtree(home)

@@ -37,6 +37,8 @@ from node_agent.volume_files import (
     discard,
     empty_dir,
     open_to_all,
+    own,
+    owned,
     used_bytes,
     write_tree,
 )
@@ -76,12 +78,20 @@ class Volumes:
     async def prepare(self, pod: Pod, *, pod_ip: str = "") -> dict[str, Place]:
         """Makes or refreshes every volume; where each is. Raises MissingReference."""
         made: dict[str, Place] = {}
+        if (home := self.home(pod.metadata.uid)) is not None:
+            await asyncio.to_thread(own, home, self._host_ip)
         for volume in pod.spec.volumes:
             try:
                 made[volume.name] = await self._one(pod, volume, pod_ip)
             except (MissingReference, ApiError, OSError) as error:
                 raise MissingReference(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
         return made
+
+    async def uids(self) -> list[str]:
+        """Of all pods that have a directory of this node's making here: another node may keep its own beside them."""
+        if self._root is None:
+            return []
+        return await asyncio.to_thread(owned, self._root / "pods", self._host_ip)
 
     async def remove(self, uid: str) -> None:
         self._tokens.forget(uid)

@@ -33,6 +33,7 @@ from node_agent.dialing import NamespaceDialer
 from node_agent.node_object import Machine
 from node_agent.parts import HostlessNetwork
 from node_agent.runtimes.docker import DockerRuntime
+from node_agent.volume_files import empty_dir, own, release
 from sampan.node import NodeConfig, build
 from tests.unit.node_agent.memory_client import MemoryClient
 from tests.unit.node_agent.pods import IMAGE, pod, wish
@@ -89,6 +90,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await runtime.remove(container.id)
     await runtime.close()
     dialer.close()
+    await asyncio.to_thread(release, tmp_path)
 
 
 def ready(world: World) -> bool:
@@ -239,3 +241,12 @@ async def test_a_debugger_sees_the_processes_of_its_target(world: World) -> None
     await world.until(over)
     (container,) = [c for c in await world.runtime.list() if c.name == "look"]
     assert b"sleep 4321" in b"".join([data async for data in world.runtime.logs(container.id)])
+
+
+async def test_the_directory_of_a_pod_that_went_unseen_goes_too(world: World) -> None:
+    ghost, other = world.data / "pods" / "ghost", world.data / "pods" / "of-another-node"
+    await asyncio.to_thread(own, ghost, "127.0.0.1")
+    await asyncio.to_thread(own, other, "127.0.0.2")
+    await asyncio.to_thread(empty_dir, ghost / "volumes" / "v w", None, memory=True, limit=1 << 20)
+    await world.until(lambda: not ghost.exists())
+    assert await asyncio.to_thread(other.exists)
