@@ -10,6 +10,7 @@ from controlplane.apiserver.strategies.batch import CronJobStrategy, JobStrategy
 from controlplane.apiserver.strategies.pod import PodStrategy
 from controlplane.apiserver.strategies.pod_admission import Surroundings
 from controlplane.apiserver.strategies.reviews import ReviewStrategy
+from controlplane.apiserver.strategies.scaling import AutoscalerStrategy, BudgetStrategy, PriorityClassStrategy
 from controlplane.apiserver.strategies.service import ServiceStrategy
 from controlplane.apiserver.strategies.sets import DaemonSetStrategy, StatefulSetStrategy
 from controlplane.apiserver.strategies.simple import (
@@ -52,6 +53,9 @@ def all_strategies(
         "daemonsets.apps": DaemonSetStrategy(),
         "jobs.batch": JobStrategy(),
         "cronjobs.batch": CronJobStrategy(),
+        "horizontalpodautoscalers.autoscaling": AutoscalerStrategy(),
+        "poddisruptionbudgets.policy": BudgetStrategy(),
+        "priorityclasses.scheduling.k8s.io": PriorityClassStrategy(),
         "clusterroles.rbac.authorization.k8s.io": rbac,
         "clusterrolebindings.rbac.authorization.k8s.io": rbac,
         "roles.rbac.authorization.k8s.io": rbac,

@@ -10,7 +10,7 @@ from controlplane.apiserver.strategies.pod_admission import Surroundings, all_th
 from controlplane.apiserver.strategies.pod_defaults import default_pod_spec
 from controlplane.apiserver.strategies.pod_validation import pod_spec_faults
 from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
-from controlplane.apiserver.validation import forbidden
+from controlplane.apiserver.validation import forbidden, invalid
 from kubeapi.errors import FieldError
 from kubeapi.meta import name_suffix, replace
 from kubeapi.quantity import parse
@@ -64,7 +64,7 @@ class PodStrategy(Strategy):
         yield from pod_spec_faults(obj.spec, "spec")
 
     def validate_update(self, new: core_v1.Pod, old: core_v1.Pod) -> Iterator[FieldError]:
-        """Only images, the deadline, the grace and more tolerations may change."""
+        """Only images, a nearer deadline, more tolerations and fewer scheduling gates may change."""
 
         def neutral(spec: core_v1.PodSpec) -> core_v1.PodSpec:
             return replace(
@@ -72,7 +72,6 @@ class PodStrategy(Strategy):
                 containers=[replace(c, image="") for c in spec.containers],
                 init_containers=[replace(c, image="") for c in spec.init_containers],
                 active_deadline_seconds=None,
-                termination_grace_period_seconds=None,
                 tolerations=[],
                 scheduling_gates=[],
             )
@@ -85,7 +84,15 @@ class PodStrategy(Strategy):
                 "existing tolerations), `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
                 "previously negative)",
             )
-        if any(t not in new.spec.tolerations for t in old.spec.tolerations):
+        deadline, before = new.spec.active_deadline_seconds, old.spec.active_deadline_seconds
+        if before is not None and (deadline is None or deadline > before):
+            yield invalid(
+                "spec.activeDeadlineSeconds", deadline, f"must be less than or equal to the previous value {before}"
+            )
+        if any(g not in old.spec.scheduling_gates for g in new.spec.scheduling_gates):
+            yield forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gates")
+        kept = [replace(t, toleration_seconds=None) for t in new.spec.tolerations]
+        if any(replace(t, toleration_seconds=None) not in kept for t in old.spec.tolerations):
             yield forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
 
     def grace_seconds(self, obj: core_v1.Pod, asked: int | None) -> int:

@@ -1,0 +1,180 @@
+"""Tables of what each kind's strategy fills in, refuses and lets change: a line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane.apiserver.strategies.pod import PodStrategy
+from controlplane.apiserver.strategies.pod_defaults import pull_policy
+from controlplane.apiserver.strategies.scaling import AutoscalerStrategy, BudgetStrategy, PriorityClassStrategy
+from controlplane.apiserver.strategies.simple import ConfigMapStrategy, NodeStrategy, SecretStrategy
+from controlplane.apiserver.strategies.storage import PersistentVolumeClaimStrategy, PersistentVolumeStrategy
+from controlplane.apiserver.strategies.workload import DeploymentStrategy
+from kubeapi.codec import from_builtins
+from kubeapi.types import apps_v1, autoscaling_v2, core_v1, policy_v1, scheduling_v1
+
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+BASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "pod": (PodStrategy(), core_v1.Pod, {"spec": TEMPLATE["spec"]}),
+    "deployment": (
+        DeploymentStrategy(),
+        apps_v1.Deployment,
+        {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}},
+    ),
+    "pvc": (
+        PersistentVolumeClaimStrategy(lambda: "fast"),
+        core_v1.PersistentVolumeClaim,
+        {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+    ),
+    "pv": (
+        PersistentVolumeStrategy(),
+        core_v1.PersistentVolume,
+        {"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}}},
+    ),
+    "hpa": (
+        AutoscalerStrategy(),
+        autoscaling_v2.HorizontalPodAutoscaler,
+        {"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "w"}, "maxReplicas": 3}},
+    ),
+    "pdb": (BudgetStrategy(), policy_v1.PodDisruptionBudget, {"spec": {"minAvailable": 1}}),
+    "priority": (PriorityClassStrategy(), scheduling_v1.PriorityClass, {"value": 5}),
+    "configmap": (ConfigMapStrategy(), core_v1.ConfigMap, {"data": {"k": "1"}}),
+    "secret": (SecretStrategy(), core_v1.Secret, {"stringData": {"k": "1"}}),
+    "node": (NodeStrategy(), core_v1.Node, {"spec": {"podCIDR": "10.244.1.0/24"}}),
+}
+
+
+def merged(base: Any, change: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return change
+    both = {k: merged(base.get(k), v) for k, v in change.items()}
+    return {k: v for k, v in (base | both).items() if v is not None}
+
+
+def made(kind: str, change: dict[str, Any] | None = None) -> Any:
+    strategy, type_, base = BASES[kind]
+    body = merged(merged(base, change or {}), {"metadata": {"name": "x", "namespace": "d"}})
+    return strategy.prepare_create(strategy.default(from_builtins(type_, body)))
+
+
+def at(obj: Any, path: str) -> Any:
+    for step in path.split("."):
+        obj = obj[int(step)] if step.isdigit() else getattr(obj, step)
+    return obj
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("pod", "spec.restart_policy", "Always"),
+        ("pod", "spec.dns_policy", "ClusterFirst"),
+        ("pod", "spec.scheduler_name", "default-scheduler"),
+        ("pod", "spec.termination_grace_period_seconds", 30),
+        ("pod", "spec.enable_service_links", True),
+        ("pod", "spec.service_account_name", "default"),
+        ("pod", "spec.priority", 0),
+        ("pod", "spec.preemption_policy", "PreemptLowerPriority"),
+        ("pod", "spec.containers.0.image_pull_policy", "IfNotPresent"),
+        ("pod", "spec.containers.0.termination_message_path", "/dev/termination-log"),
+        ("pod", "spec.containers.0.termination_message_policy", "File"),
+        ("pod", "status.phase", "Pending"),
+        ("pod", "status.qos_class", "BestEffort"),
+        ("deployment", "spec.replicas", 1),
+        ("deployment", "spec.revision_history_limit", 10),
+        ("deployment", "spec.progress_deadline_seconds", 600),
+        ("deployment", "spec.strategy.type", "RollingUpdate"),
+        ("deployment", "spec.strategy.rolling_update.max_surge", "25%"),
+        ("deployment", "spec.strategy.rolling_update.max_unavailable", "25%"),
+        ("pvc", "spec.volume_mode", "Filesystem"),
+        ("pvc", "spec.storage_class_name", "fast"),
+        ("pvc", "metadata.finalizers", ["kubernetes.io/pvc-protection"]),
+        ("pvc", "status.phase", "Pending"),
+        ("pv", "spec.persistent_volume_reclaim_policy", "Retain"),
+        ("pv", "spec.volume_mode", "Filesystem"),
+        ("hpa", "spec.min_replicas", 1),
+        ("hpa", "spec.metrics.0.resource.target.average_utilization", 80),
+        ("priority", "preemption_policy", "PreemptLowerPriority"),
+        ("secret", "type", "Opaque"),
+        ("secret", "data", {"k": b"1"}),
+        ("secret", "string_data", {}),
+    ],
+)
+def test_defaults(kind: str, path: str, value: Any) -> None:
+    assert at(made(kind), path) == value
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("a", "Always"),
+        ("a:latest", "Always"),
+        ("a:1", "IfNotPresent"),
+        ("r:5000/a", "Always"),
+        ("a@sha256:0", "IfNotPresent"),
+    ],
+)
+def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
+    assert pull_policy(image) == policy
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("pod", {"spec": {"containers": []}}, "spec.containers: Required value"),
+        ("pod", {"spec": {"restartPolicy": "Often"}}, 'spec.restartPolicy: Unsupported value: "Often": supported values: "Always", '),
+        ("pod", {"spec": {"activeDeadlineSeconds": 0}}, "spec.activeDeadlineSeconds: Invalid value: 0"),
+        ("pod", {"spec": {"containers": [{"name": "A", "image": "i"}]}}, 'spec.containers[0].name: Invalid value: "A"'),
+        ("deployment", {"spec": {"replicas": -1}}, "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+        ("deployment", {"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}, 'Unsupported value: "Never": supported values: "Always"'),
+        ("pvc", {"spec": {"accessModes": ["Any"]}}, 'spec.accessModes: Unsupported value: "Any"'),
+        ("pvc", {"spec": {"resources": {"requests": None}}}, "spec.resources[storage]: Required value"),
+        ("hpa", {"spec": {"maxReplicas": 0}}, "spec.maxReplicas: Invalid value: 0: must be greater than 0"),
+        ("hpa", {"spec": {"minReplicas": 9}}, "must be greater than or equal to `minReplicas`"),
+        ("pdb", {"spec": {"maxUnavailable": 1}}, "minAvailable and maxUnavailable cannot be both set"),
+        ("pdb", {"spec": {"minAvailable": "101%"}}, 'spec.minAvailable: Invalid value: "101%": must not be greater than 100%'),
+        ("priority", {"value": 2_000_000_000}, "maximum allowed value of a user defined priority is 1000000000"),
+        ("configmap", {"data": {"a b": "1"}}, "data[a b]: Invalid value"),
+        ("secret", {"type": "kubernetes.io/tls"}, "data[tls.crt]: Required value"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_told_with_its_path(kind: str, change: dict[str, Any], message: str) -> None:
+    assert message in "\n".join(str(f) for f in BASES[kind][0].validate(made(kind, change)))
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_each_base_is_valid_and_may_stay_as_it_is(kind: str) -> None:
+    obj, strategy = made(kind), BASES[kind][0]
+    assert list(strategy.validate(obj)) == [] and list(strategy.validate_update(obj, obj)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "message"),
+    [
+        ("pod", {}, {"spec": {"containers": [{"name": "c", "image": "other:2"}]}}, ""),
+        ("pod", {}, {"spec": {"activeDeadlineSeconds": 5}}, ""),
+        ("pod", {"spec": {"activeDeadlineSeconds": 5}}, {"spec": {"activeDeadlineSeconds": 6}}, "spec.activeDeadlineSeconds"),
+        ("pod", {"spec": {"activeDeadlineSeconds": 5}}, {}, "spec.activeDeadlineSeconds"),
+        ("pod", {}, {"spec": {"tolerations": [{"key": "k", "operator": "Exists"}]}}, ""),
+        ("pod", {"spec": {"tolerations": [{"key": "k", "operator": "Exists"}]}}, {}, "spec.tolerations"),
+        ("pod", {"spec": {"schedulingGates": [{"name": "g"}]}}, {}, ""),
+        ("pod", {}, {"spec": {"schedulingGates": [{"name": "g"}]}}, "spec.schedulingGates: Forbidden: only deletion"),
+        ("pod", {}, {"spec": {"terminationGracePeriodSeconds": 1}}, "spec: Forbidden: pod updates may not change fields"),
+        ("pod", {}, {"spec": {"hostname": "h"}}, "spec: Forbidden: pod updates may not change fields"),
+        ("deployment", {}, {"spec": {"selector": {"matchLabels": {"a": "c"}}}}, "spec.selector: Invalid value"),
+        ("deployment", {}, {"spec": {"replicas": 9, "template": {"spec": {"hostname": "h"}}}}, ""),
+        ("pvc", {}, {"spec": {"accessModes": ["ReadWriteMany"]}}, "spec: Forbidden: spec is immutable after creation"),
+        ("pvc", {}, {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}, "only dynamically provisioned pvc"),
+        ("pvc", {}, {"spec": {"volumeName": "v"}}, ""),
+        ("priority", {}, {"value": 6}, "value: Invalid value: 6: field is immutable"),
+        ("configmap", {"immutable": True}, {"immutable": True, "data": {"k": "2"}}, "data: Forbidden: field is immutable"),
+        ("configmap", {"immutable": True}, {}, "immutable: Forbidden: field is immutable when `immutable` is set"),
+        ("secret", {"immutable": True}, {"immutable": True, "stringData": {"k": "2"}}, "data: Forbidden"),
+        ("secret", {}, {"type": "other"}, "type: Invalid value"),
+        ("node", {}, {"spec": {"podCIDR": "10.244.2.0/24"}}, "spec.podCIDR: Forbidden"),
+    ],
+)  # fmt: skip
+def test_what_may_change(kind: str, before: dict[str, Any], after: dict[str, Any], message: str) -> None:
+    faults = "\n".join(str(f) for f in BASES[kind][0].validate_update(made(kind, after), made(kind, before)))
+    assert (message in faults) if message else not faults
