@@ -185,6 +185,12 @@ class EmbeddedStore:
                 for write, _ in decided:
                     _fail(write, error)
                 continue
+            except BaseException as error:
+                broken = StoreUnavailable(f"the journal broke: {error!r}")
+                for write in [w for w, _ in decided] + self._waiting:
+                    _fail(write, broken)
+                self._waiting = []
+                raise
             self.batch_sizes = [*self.batch_sizes[-99:], len(changes)]
             self._apply(changes)
             for write, change in decided:

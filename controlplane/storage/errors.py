@@ -41,3 +41,11 @@ class StoreUnavailable(StoreError):
 
 class StoreFull(StoreError):
     """There is no room for the write; it did not take place."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The write was sent and never confirmed: it may have taken place, or take place yet."""
+
+
+class ValueTooLarge(StoreError):
+    """The store takes no value of that size; the write did not take place."""

@@ -1,9 +1,13 @@
-"""What every store must do. Memory and SQLite; a further store joins by one more param."""
+"""What every store must do: memory, SQLite, and a real etcd (one for the session, a root of its own for each test)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import random
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -11,11 +15,27 @@ import pytest
 from controlplane.storage.errors import Compacted, KeyExists, KeyMissing, RevisionConflict
 from controlplane.storage.interface import Change, Store
 from controlplane.storage.open import open_store
+from tests.support.etcd_server import EtcdServer
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    if shutil.which("etcd") is None:
+        if "etcd" in os.environ.get("SAMPAN_REQUIRE", "").split(","):
+            pytest.fail("SAMPAN_REQUIRE names etcd, and there is none")
+        pytest.skip("needs etcd")
+    server = EtcdServer(tmp_path_factory.mktemp("etcd"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.etcd)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = open_store("memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db")
+    if request.param == "etcd":
+        opened = open_store(f"etcd://{request.getfixturevalue('etcd').endpoint}/{tmp_path.name}")
+    else:
+        opened = open_store("memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db")
     yield opened
     await opened.close()
 
@@ -23,10 +43,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def seen(store: Store, prefix: str, after: int, count: int) -> list[Change]:
     changes: list[Change] = []
     async with asyncio.timeout(5):
-        async for batch in store.watch(prefix, after=after):
-            changes += batch
-            if len(changes) >= count:
-                break
+        async with aclosing(store.watch(prefix, after=after)) as batches:  # type: ignore[type-var]
+            async for batch in batches:
+                changes += batch
+                if len(changes) >= count:
+                    break
     return changes
 
 
@@ -81,9 +102,10 @@ async def test_a_past_revision_is_shown_as_it_was(store: Store) -> None:
 
 
 async def test_a_watch_resumed_at_any_revision_loses_and_repeats_nothing(store: Store) -> None:
+    begun = await store.revision()
     made = await asyncio.gather(*(store.create(f"/k{n}", b"1") for n in range(20)))
     await asyncio.gather(*(store.delete(f"/k{n}", at=made[n]) for n in range(10)))
-    everything = await seen(store, "/", 0, 30)
+    everything = await seen(store, "/", begun, 30)
     revisions = [c.revision for c in everything]
     assert len(revisions) == 30 and revisions == sorted(set(revisions))
     for position, change in enumerate(everything[:-1]):
@@ -105,3 +127,56 @@ async def test_of_concurrent_swaps_at_one_revision_exactly_one_wins(store: Store
     results = await asyncio.gather(*(store.update("/a", b"%d" % n, at=at) for n in range(50)), return_exceptions=True)
     assert sum(isinstance(r, int) for r in results) == 1
     assert sum(isinstance(r, RevisionConflict) for r in results) == 49
+
+
+async def test_mixed_batches_are_one_history_that_acknowledgements_reads_and_watches_agree_on(store: Store) -> None:
+    """Writes of one moment, some refused: each acknowledged one is in the watch once, at the revision it was told."""
+    rng = random.Random(7)
+    begun = await store.revision()
+    held: dict[str, int] = {}
+    told: list[int] = []
+    for _ in range(15):
+        keys = [f"/m/{n}" for n in rng.sample(range(60), 30)]
+
+        async def write(key: str, kind: float) -> None:
+            try:
+                if key not in held or kind < 0.1:
+                    held[key] = await store.create(key, b"new")
+                elif kind < 0.5:
+                    gone = await store.delete(key, at=held[key] if kind > 0.2 else 1)
+                    del held[key]
+                    told.append(gone)
+                    return
+                else:
+                    held[key] = await store.update(key, b"%f" % kind, at=held[key])
+                told.append(held[key])
+            except (KeyExists, RevisionConflict):
+                pass
+
+        await asyncio.gather(*(write(key, rng.random()) for key in keys))
+    assert {e.key: e.revision for e in (await store.range("/m/")).entries} == held
+    everything = await seen(store, "/", begun, len(told))
+    revisions = [c.revision for c in everything]
+    assert revisions == sorted(told) and len(set(told)) == len(told)
+    for cut in rng.sample(range(len(told) - 1), 25):
+        assert await seen(store, "/", revisions[cut], len(told) - cut - 1) == everything[cut + 1 :]
+    state: dict[str, int] = {}
+    for change in everything[: len(told) // 2]:
+        state[change.key] = change.revision
+        if change.type == "delete":
+            del state[change.key]
+    past = await store.range("/m/", revision=revisions[len(told) // 2 - 1])
+    assert {e.key: e.revision for e in past.entries} == state
+
+
+async def test_the_revision_is_never_behind_an_acknowledged_write(store: Store) -> None:
+    for n in range(5):
+        made = await store.create(f"/r{n}", b"")
+        assert await store.revision() >= made
+
+
+async def test_a_swap_at_a_neighbours_revision_is_refused(store: Store) -> None:
+    made = await asyncio.gather(*(store.create(f"/n{n}", b"") for n in range(5)))
+    for wrong in made[1:]:
+        with pytest.raises(RevisionConflict):
+            await store.update("/n0", b"x", at=wrong)

@@ -1,0 +1,294 @@
+"""The etcd store: many API servers, one history. Keys begin with a slash and stand under a root. See etcd_batch for revisions, etcd_feed for watches.
+
+    create/update/delete ──► waiting ──► one Txn for all that wait ──► one future per write resolves
+    revision()           ──► one linearizable read shared by all who asked before it was sent ──► until the watch is there
+
+A Txn is sent when none is under way, or when a full batch waits; so batches grow as etcd slows down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+
+from aetcd import rpc
+
+from controlplane.storage.errors import Compacted, FutureRevision, StoreError, StoreFull, StoreUnavailable
+from controlplane.storage.etcd_batch import (
+    LAST_POSITION,
+    MARKER,
+    MOST_WRITES,
+    POSITION_BITS,
+    Write,
+    entry_of,
+    marker,
+    outcomes,
+    public,
+    take,
+    transaction,
+)
+from controlplane.storage.etcd_feed import Feed, prefix_end
+from controlplane.storage.etcd_link import EtcdTls, Link
+from controlplane.storage.interface import Change, Entry, Page
+
+MOST_IN_FLIGHT = 4
+COMPACT_EVERY = 300.0
+"""Seconds; also how much history is kept."""
+NUDGE_AFTER = 0.1
+"""Seconds. etcd moved on but our watch shows nothing: the newest write was not ours. We write the marker; once it is
+seen, so is all before it. (etcd before 3.4.25 may answer a progress request ahead of events still under way.)"""
+CATCH_UP = 3.0
+
+log = logging.getLogger(__name__)
+
+
+class EtcdStore:
+    _reading: asyncio.Task[int] | None  # a linearizable read not yet sent: who comes now may share it
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        root: str = "/sampan",
+        tls: EtcdTls | None = None,
+        compact_every: float = COMPACT_EVERY,
+    ) -> None:
+        self._endpoints, self._root, self._tls, self._compact_every = endpoints, root, tls, compact_every
+        self._link_: Link | None = None
+        self._waiting: list[Write] = []
+        self._in_flight = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._compactor: asyncio.Task[None] | None = None
+        self._feeds: list[Feed] = []
+        self._running: asyncio.Task[int] | None = None
+        self._reading = None
+        self._closed = False
+
+    def _link(self) -> Link:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if self._link_ is None:
+            self._link_ = Link(self._endpoints, self._tls)
+            if self._compact_every:
+                self._compactor = asyncio.create_task(self._compact_for_ever(), name="etcd-compactor")
+        return self._link_
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name="etcd-store")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, StoreError):
+            log.error("a task of the store failed", exc_info=error)
+
+    # ------------------------------------------------------------------ reads
+
+    async def get(self, key: str) -> Entry | None:
+        answer = await self._link().call("Range", rpc.RangeRequest(key=(self._root + key).encode()))
+        return entry_of(answer.kvs[0], self._root) if answer.kvs else None
+
+    async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
+        if revision and revision & LAST_POSITION != LAST_POSITION:
+            return await self._inside_a_batch(prefix, start, limit, revision)
+        return await self._range(prefix, start, limit, revision >> POSITION_BITS)
+
+    async def _range(self, prefix: str, start: str, limit: int, etcd_revision: int) -> Page:
+        request = rpc.RangeRequest(
+            key=(self._root + max(prefix, start)).encode(),
+            range_end=prefix_end((self._root + prefix).encode()),
+            limit=limit,
+            revision=etcd_revision,
+        )
+        try:
+            answer = await self._link().call("Range", request)
+        except Compacted:
+            raise Compacted(public(etcd_revision, LAST_POSITION)) from None
+        entries = [e for kv in answer.kvs if (e := entry_of(kv, self._root)).key != MARKER]
+        return Page(entries, public(etcd_revision or answer.header.revision, LAST_POSITION), answer.more)
+
+    async def _inside_a_batch(self, prefix: str, start: str, limit: int, revision: int) -> Page:
+        """The state before the batch, and its writes up to the asked-for one."""
+        main = revision >> POSITION_BITS
+        if main > await self._etcd_revision():
+            raise FutureRevision(f"revision {revision} has not happened")
+        before = await self._range(prefix, "", 0, main - 1)
+        state = {entry.key: entry for entry in before.entries}
+        try:
+            async with asyncio.timeout(CATCH_UP), aclosing(self._follow(prefix, before.revision)) as batches:
+                async for batch in batches:
+                    for change in (c for c in batch if c.revision <= revision):
+                        if change.type == "put":
+                            state[change.key] = Entry(change.key, change.value, change.revision)
+                        else:
+                            state.pop(change.key, None)
+                    break
+        except TimeoutError:  # nothing of ours is newer than the state before
+            pass
+        entries = [state[key] for key in sorted(state) if key >= start]
+        more = bool(limit) and len(entries) > limit
+        return Page(entries[:limit] if more else entries, revision, more)
+
+    async def revision(self) -> int:
+        newest = await self._etcd_revision()
+        if not self._feeds:
+            return public(newest, LAST_POSITION)
+        feed = max(self._feeds, key=lambda f: f.passed)
+        try:
+            async with asyncio.timeout(CATCH_UP):
+                await self._until(feed, newest)
+        except TimeoutError:
+            raise StoreUnavailable("the watch of etcd does not catch up") from None
+        return feed.newest
+
+    async def _until(self, feed: Feed, newest: int) -> None:
+        nudged = False
+        while feed.passed < newest:
+            moved = feed.moved
+            try:
+                async with asyncio.timeout(None if nudged else NUDGE_AFTER):
+                    await moved.wait()
+            except TimeoutError:
+                nudged = True
+                await self._link().call("Put", marker(self._root))
+
+    async def _etcd_revision(self) -> int:
+        """A linearizable read, begun after this call and shared by all who call before it begins."""
+        if self._reading is None:
+            self._reading = self._spawn(self._read_revision(self._running))
+        return await asyncio.shield(self._reading)
+
+    async def _read_revision(self, before: asyncio.Task[int] | None) -> int:
+        if before is not None:
+            await asyncio.wait([before])
+        self._running, self._reading = self._reading, None
+        answer = await self._link().call("Range", rpc.RangeRequest(key=self._root.encode(), count_only=True))
+        return int(answer.header.revision)
+
+    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
+        async with aclosing(self._follow(prefix, after)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _follow(self, prefix: str, after: int) -> AsyncGenerator[list[Change], None]:
+        feed = Feed(self._link(), self._root, MARKER, after)
+        self._feeds.append(feed)
+        try:
+            async with aclosing(feed.changes()) as batches:
+                async for batch in batches:
+                    if mine := [c for c in batch if c.key.startswith(prefix)]:
+                        yield mine
+        finally:
+            self._feeds.remove(feed)
+
+    # ------------------------------------------------------------------ writes
+
+    async def create(self, key: str, value: bytes) -> int:
+        return await self._submit("create", key, value, 0)
+
+    async def update(self, key: str, value: bytes, *, at: int) -> int:
+        return await self._submit("update", key, value, at)
+
+    async def delete(self, key: str, *, at: int) -> int:
+        return await self._submit("delete", key, b"", at)
+
+    async def _submit(self, verb: Literal["create", "update", "delete"], key: str, value: bytes, at: int) -> int:
+        self._link()
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Write(verb, key, value, at, done))
+        if self._in_flight == 0 or (self._in_flight < MOST_IN_FLIGHT and len(self._waiting) >= MOST_WRITES):
+            self._in_flight += 1
+            self._spawn(self._send_waiting())
+        return await done
+
+    async def _send_waiting(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = take([w for w in self._waiting if not w.done.done()])
+                if batch:
+                    await self._send(batch)
+        finally:
+            self._in_flight -= 1
+
+    async def _send(self, batch: list[Write]) -> None:
+        """Every write of the batch gets an answer, whatever happens."""
+        results: Sequence[int | BaseException]
+        try:
+            answer = await self._transact(batch)
+            results = outcomes(batch, answer, self._root)
+        except StoreFull as error:
+            deletes = [write for write in batch if write.verb == "delete"]
+            _settle(batch[len(deletes) :], [error] * (len(batch) - len(deletes)))
+            if len(deletes) < len(batch):  # they make room, and were refused only for their neighbours
+                if deletes:
+                    await self._send(deletes)
+                return
+            results = [error] * len(batch)
+        except StoreError as error:
+            results = [error] * len(batch)
+        except BaseException as error:
+            _settle(batch, [StoreUnavailable(f"the write was broken off: {error!r}")] * len(batch))
+            raise
+        _settle(batch, results)
+
+    async def _transact(self, batch: list[Write]) -> Any:
+        assert self._link_ is not None
+        return await self._link_.call("Txn", transaction(batch, self._root), writes=True)
+
+    # ------------------------------------------------------------------ history
+
+    async def compact(self, revision: int) -> None:
+        """Forgets what is older than the etcd revision of `revision`; of that one, everything is kept."""
+        main = revision >> POSITION_BITS
+        if main > await self._etcd_revision():
+            raise FutureRevision(f"revision {revision} has not happened")
+        await self._compact(main - 1)
+
+    async def _compact(self, etcd_revision: int) -> None:
+        if etcd_revision < 1:
+            return
+        try:
+            await self._link().call("Compact", rpc.CompactionRequest(revision=etcd_revision))
+        except Compacted:
+            log.debug("another server has compacted further than %d", etcd_revision)
+
+    async def _compact_for_ever(self) -> None:
+        """Each server forgets what it knows to be older than the interval; so any number of them is safe together."""
+        seen = 0
+        while True:
+            try:
+                now = await self._etcd_revision()
+                if seen:
+                    await self._compact(seen - 1)
+                seen = now
+            except StoreError as error:
+                log.warning("etcd cannot be compacted now (%s); later", error)
+            await asyncio.sleep(self._compact_every)
+
+    async def close(self) -> None:
+        """What waits is written first."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._compactor is not None:
+            self._compactor.cancel()
+            await asyncio.wait([self._compactor])
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._link_ is not None:
+            await self._link_.close()
+
+
+def _settle(batch: Sequence[Write], results: Sequence[int | BaseException]) -> None:
+    for write, result in zip(batch, results, strict=True):
+        if write.done.done():
+            continue
+        if isinstance(result, BaseException):
+            write.done.set_exception(result)
+        else:
+            write.done.set_result(result)

@@ -1,0 +1,131 @@
+"""Group commit on etcd: which waiting writes share a transaction, and how each gets a revision of its own. Pure.
+
+    Txn( delete a | delete b | put c | put d )      each | is a nested Txn with its own compare, and a read where it fails
+          rank 0     rank 1    pos 2   pos 3        public revision = etcd revision * 2^POSITION_BITS + position
+
+Deletions stand first, in key order; their position is their rank among those that took place, which a watcher counts from
+the order of events. A put's position is fixed before it is sent and is the first byte of the stored value, so range reads
+know it too. A rank is never above the number of deletions sent, so no put shares it. A batch holds a key at most once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aetcd import rpc
+
+from controlplane.storage.errors import KeyExists, KeyMissing, RevisionConflict, StoreError
+from controlplane.storage.interface import Entry
+
+POSITION_BITS = 8
+LAST_POSITION = (1 << POSITION_BITS) - 1
+FORMAT = 1
+"""Second byte of each stored value. It also makes every value longer than its position byte: see `_at`."""
+MOST_WRITES = 120
+"""etcd's --max-txn-ops is 128, and a nested transaction's (three) compares count on top of its parent's operations."""
+MARKER = "/\x00marker"
+MOST_BYTES = 1_000_000
+"""etcd's --max-request-bytes is 1.5 MiB. A single larger write goes alone, and etcd judges it."""
+
+
+@dataclass(slots=True)
+class Write:
+    verb: Literal["create", "update", "delete"]
+    key: str
+    value: bytes
+    at: int
+    done: asyncio.Future[int]
+
+
+def public(etcd_revision: int, position: int) -> int:
+    return etcd_revision << POSITION_BITS | position
+
+
+def entry_of(kv: Any, root: str) -> Entry:
+    return Entry(kv.key.decode()[len(root) :], kv.value[2:], public(kv.mod_revision, kv.value[0]))
+
+
+def take(waiting: list[Write]) -> tuple[list[Write], list[Write]]:
+    """The next batch, and who waits on. A key's second write waits for the next batch, and so keeps its turn."""
+    batch: list[Write] = []
+    later: list[Write] = []
+    keys: set[str] = set()
+    size = 0
+    for write in waiting:
+        cost = len(write.key) * 3 + len(write.value) + 100
+        full = len(batch) == MOST_WRITES or (batch and size + cost > MOST_BYTES)
+        if full or write.key in keys:
+            later.append(write)
+        else:
+            batch.append(write)
+            size += cost
+        keys.add(write.key)
+    batch.sort(key=lambda w: (w.verb != "delete", w.key if w.verb == "delete" else ""))
+    return batch, later
+
+
+def transaction(batch: Sequence[Write], root: str) -> Any:
+    """Ends with a put of the marker, if anything is put: etcd counts nested puts as nothing, so without a put of its own
+    a transaction would pass by the space quota, and the NOSPACE alarm would never be raised nor heeded."""
+    acts = [_nested(write, i, root) for i, write in enumerate(batch)]
+    if any(write.verb != "delete" for write in batch):
+        acts.append(rpc.RequestOp(request_put=marker(root)))
+    return rpc.TxnRequest(success=acts)
+
+
+def marker(root: str) -> Any:
+    """No object; watches and range reads leave it out."""
+    return rpc.PutRequest(key=(root + MARKER).encode(), value=bytes((0, FORMAT)))
+
+
+def _nested(write: Write, position: int, root: str) -> Any:
+    key = (root + write.key).encode()
+    if write.verb == "delete":
+        act = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
+    else:
+        value = bytes((position, FORMAT)) + write.value
+        act = rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value))
+    look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
+    compare = _absent(key) if write.verb == "create" else _at(key, write.at)
+    return rpc.RequestOp(request_txn=rpc.TxnRequest(compare=compare, success=[act], failure=[look]))
+
+
+def _absent(key: bytes) -> list[Any]:
+    kind = rpc.Compare
+    return [kind(key=key, target=kind.CREATE, result=kind.EQUAL, create_revision=0)]
+
+
+def _at(key: bytes, revision: int) -> list[Any]:
+    """The key's etcd revision, and the position in front of its value: position < value < position + 1, as bytes."""
+    kind = rpc.Compare
+    position = revision & LAST_POSITION
+    compares = [
+        kind(key=key, target=kind.MOD, result=kind.EQUAL, mod_revision=revision >> POSITION_BITS),
+        kind(key=key, target=kind.VALUE, result=kind.GREATER, value=bytes((position,))),
+    ]
+    if position < LAST_POSITION:
+        compares.append(kind(key=key, target=kind.VALUE, result=kind.LESS, value=bytes((position + 1,))))
+    return compares
+
+
+def outcomes(batch: Sequence[Write], response: Any, root: str) -> list[int | StoreError]:
+    """Of each write: its public revision, or why it was refused."""
+    found: list[int | StoreError] = []
+    deleted = 0
+    for position, (write, answer) in enumerate(zip(batch, response.responses[: len(batch)], strict=True)):
+        nested = answer.response_txn
+        if nested.succeeded and write.verb == "delete":
+            found.append(public(response.header.revision, deleted))
+            deleted += 1
+        elif nested.succeeded:
+            found.append(public(response.header.revision, position))
+        elif write.verb == "create":
+            found.append(KeyExists(write.key))
+        elif not nested.responses[0].response_range.kvs:
+            found.append(KeyMissing(write.key))
+        else:
+            found.append(RevisionConflict(entry_of(nested.responses[0].response_range.kvs[0], root).revision))
+    return found

@@ -1,0 +1,121 @@
+"""One watch of the store's whole content, resumed wherever it breaks.
+
+It always covers the root, never a part: a deletion's position is its rank among the events of its etcd revision. It begins
+one etcd revision before the one it resumes in: etcd refuses that exactly if the latter may have lost events to compaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+from aetcd import rpc
+
+from controlplane.storage.errors import Compacted
+from controlplane.storage.etcd_batch import LAST_POSITION, POSITION_BITS, entry_of, public
+from controlplane.storage.etcd_link import Link
+from controlplane.storage.interface import Change
+from kubeapi.tasks import Backoff
+
+log = logging.getLogger(__name__)
+
+RECONNECT = Backoff(first=0.05, most=1.0)
+
+
+class Feed:
+    newest: int
+    """Public revision of the newest change handed out, or where the watch began."""
+    passed: int
+    """etcd revision up to which everything has been handed out; what is not ours counts too."""
+
+    def __init__(self, link: Link, root: str, marker: str, after: int) -> None:
+        self._link, self._root, self._marker = link, root, marker
+        self._resume = self.newest = after
+        self.passed = after >> POSITION_BITS
+        self.moved = asyncio.Event()
+        """Set, and replaced, whenever `passed` grows."""
+
+    async def changes(self) -> AsyncGenerator[list[Change], None]:
+        """Raises Compacted."""
+        failures = 0
+        while True:
+            call = self._link.watch()
+            try:
+                await call.write(rpc.WatchRequest(create_request=self._request()))
+                counter = _Positions(self._root, (self._resume >> POSITION_BITS) - 1)
+                async for response in _responses(call):
+                    failures = 0
+                    if response.canceled:
+                        if response.compact_revision:
+                            raise Compacted(public(response.compact_revision, LAST_POSITION))
+                        log.warning("etcd ended the watch (%s); resuming it", response.cancel_reason)
+                        break
+                    found = [c for e in response.events if (c := counter.change(e)) and c.revision > self._resume]
+                    mine = [c for c in found if c.key != self._marker]
+                    self._advance(response, found, mine)
+                    if mine:
+                        yield mine
+            except grpc.aio.AioRpcError as error:
+                log.warning("the watch of etcd broke (%s); resuming it", error.details())
+                self._link.turn()
+            finally:
+                call.cancel()
+            await asyncio.sleep(RECONNECT.delay(failures, None))
+            failures += 1
+
+    def _request(self) -> Any:
+        start = max(1, (self._resume >> POSITION_BITS) - 1)
+        key = f"{self._root}/".encode()
+        return rpc.WatchCreateRequest(
+            key=key, range_end=prefix_end(key), start_revision=start, prev_kv=True, progress_notify=True
+        )
+
+    def _advance(self, response: Any, found: list[Change], mine: list[Change]) -> None:
+        if mine:
+            self.newest = mine[-1].revision
+        if found:
+            self._resume = found[-1].revision
+            self.passed = max(self.passed, self._resume >> POSITION_BITS)
+        elif not response.created and not response.events:  # a progress notification of this watch
+            self._resume = max(self._resume, public(response.header.revision, LAST_POSITION))
+            self.passed = max(self.passed, response.header.revision)
+        self.moved.set()
+        self.moved = asyncio.Event()
+
+
+class _Positions:
+    """Counts the deletions of each etcd revision. Events come in the order of the batch."""
+
+    def __init__(self, root: str, needed: int) -> None:
+        self._root, self._needed, self._revision, self._deleted = root, needed, 0, 0
+
+    def change(self, event: Any) -> Change:
+        """Raises Compacted where the value before is no longer known."""
+        kv = event.kv
+        if kv.mod_revision != self._revision:
+            self._revision, self._deleted = kv.mod_revision, 0
+        before = event.prev_kv.value[2:] if event.HasField("prev_kv") else None
+        lost = before is None and (event.type == rpc.Event.DELETE or kv.version > 1)
+        if lost and kv.mod_revision > self._needed:
+            raise Compacted(public(kv.mod_revision, LAST_POSITION))
+        if event.type == rpc.Event.DELETE:
+            position, self._deleted = self._deleted, self._deleted + 1
+            value = before or b""
+            key = kv.key.decode()[len(self._root) :]
+            return Change("delete", key, value, public(kv.mod_revision, position), value)
+        entry = entry_of(kv, self._root)
+        return Change("put", entry.key, entry.value, entry.revision, before)
+
+
+async def _responses(call: Any) -> AsyncIterator[Any]:
+    while (response := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+        yield response
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The first key after all that begin so. Our keys are UTF-8: no byte of theirs is 0xff."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
