@@ -13,14 +13,11 @@ scale and deletion marks. resourceVersion rules as in the Kubernetes API concept
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from controlplane.apiserver import subresources
 from controlplane.apiserver.auth.authn import Authenticator
@@ -30,11 +27,31 @@ from controlplane.apiserver.auth.tokens import ServiceAccountTokens
 from controlplane.apiserver.cache import Step, WatchCache
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import ApiEvent, Deleted, Item, ListResult
+from controlplane.apiserver.lifecycle import (
+    already_exists,
+    check_preconditions,
+    conflict,
+    is_finished,
+    keep_system_fields,
+    mark_deleted,
+    not_found,
+    spec_finalizers,
+    with_ephemeral_containers,
+)
 from controlplane.apiserver.notices import notices
 from controlplane.apiserver.registry import Registry, key_of, prefix_of
-from controlplane.apiserver.strategies.pod_validation import ephemeral_faults
-from controlplane.apiserver.validation import forbidden, metadata_faults, structural_faults
+from controlplane.apiserver.validation import metadata_faults, structural_faults
 from controlplane.apiserver.versions import last_seen, twin_of
+from controlplane.apiserver.wishes import (
+    PatchKind,
+    apply_patch,
+    as_event,
+    check_version_match,
+    read_token,
+    read_version,
+    report_problems,
+    write_token,
+)
 from controlplane.storage.errors import (
     KeyExists,
     KeyMissing,
@@ -43,18 +60,15 @@ from controlplane.storage.errors import (
     StoreFull,
 )
 from controlplane.storage.interface import Store
-from kubeapi import codec, patch
+from kubeapi import codec
 from kubeapi.clock import Clock
 from kubeapi.errors import (
-    AlreadyExists,
-    ApiError,
     BadRequest,
     Conflict,
     Expired,
     FieldError,
     Forbidden,
     Invalid,
-    MethodNotAllowed,
     NotFound,
     ServiceUnavailable,
 )
@@ -63,7 +77,6 @@ from kubeapi.scheme import Resource
 from kubeapi.selectors import EVERYTHING, field_query, parse_label_selector
 from kubeapi.types import meta_v1
 
-PatchKind = Literal["strategic", "merge", "json"]
 MOST_CONFLICTS = 50
 """Lost races until an unconditional writer is told Conflict."""
 VIEWS = {"namespaces": {"finalize": True}, "pods": {"ephemeralcontainers": True}}
@@ -600,204 +613,3 @@ async def _close(steps: AsyncIterator[Any], pending: asyncio.Future[Any] | None)
         if not pending.cancelled():
             pending.exception()
     await steps.aclose()  # type: ignore[attr-defined]
-
-
-# ------------------------------------------------------------------ pure parts
-
-
-def read_version(text: str) -> int:
-    """Raises BadRequest."""
-    if not text:
-        return 0
-    if not text.isdecimal() or len(text) > 19:
-        raise BadRequest(f"resourceVersion: Invalid value: {text[:40]!r}: must be a whole number")
-    return int(text)
-
-
-def check_version_match(version: str, match: str, continue_: str) -> None:
-    """Raises Invalid, in the words of the Kubernetes API concepts."""
-    path, text = "resourceVersionMatch", ""
-    if match and match not in ("Exact", "NotOlderThan"):
-        text = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-    elif match and continue_:
-        text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
-    elif match and not version:
-        text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-    elif match == "Exact" and version == "0":
-        text = 'Forbidden: resourceVersionMatch "Exact" is forbidden for resourceVersion "0"'
-    elif continue_ and version not in ("", "0"):
-        path, text = "resourceVersion", "Forbidden: specifying resource version is not allowed when using continue"
-    if text:
-        raise Invalid([FieldError(path, text)])
-
-
-def write_token(key: str, revision: int) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode([revision, key])).decode().rstrip("=")
-
-
-def read_token(text: str) -> tuple[str, int]:
-    """Raises BadRequest."""
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        revision, key = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=tuple[int, str])
-    except (ValueError, msgspec.MsgspecError):
-        raise BadRequest("continue key is not valid: it must be the token that an earlier list returned") from None
-    return key, revision
-
-
-def as_event(step: Step, prefix: str, wanted: Callable[[Any], bool]) -> ApiEvent | None:
-    """What a watcher with these bounds sees of a change; None where it sees nothing."""
-    item = step.new or step.old
-    if item is None or not item.key.startswith(prefix):
-        return None
-    before = step.old is not None and wanted(step.old.object)
-    after = step.new is not None and wanted(step.new.object)
-    if step.new is not None and after:
-        return ApiEvent("MODIFIED" if before else "ADDED", step.new, step.revision)
-    if not before or step.old is None:
-        return None
-    if step.new is None:
-        return ApiEvent("DELETED", step.old, step.revision)
-    return ApiEvent("DELETED", Item.at(item.key, step.old.object, step.revision), step.revision)
-
-
-def apply_patch(type_: Any, old: dict[str, Any], body: Any, kind: PatchKind) -> Any:
-    """Raises BadRequest, Invalid."""
-    if kind == "json":
-        return patch.json_patch(old, body)
-    if not isinstance(body, Mapping):
-        raise BadRequest(f"a {kind} patch is an object")
-    if kind == "merge":
-        return patch.merge_patch(old, body)
-    return patch.strategic_merge_patch(type_, old, body)
-
-
-def report_problems(ctx: RequestContext, problems: Sequence[str]) -> None:
-    """Unknown and duplicate fields, as fieldValidation asks. Raises BadRequest when it is Strict."""
-    if not problems or ctx.field_validation == "Ignore":
-        return
-    if ctx.field_validation == "Strict":
-        raise BadRequest(f"strict decoding error: {', '.join(problems)}")
-    ctx.warnings.extend(p for p in problems if p not in ctx.warnings)
-
-
-def with_ephemeral_containers(new: Any, old: Any) -> Any:
-    """They are added, and never changed or taken away. Raises Invalid."""
-    mine, asked = old.spec.ephemeral_containers, new.spec.ephemeral_containers
-    faults = [*ephemeral_faults(asked, old.spec)]
-    if any(c not in asked for c in mine):
-        faults.append(
-            forbidden("spec.ephemeralContainers", "existing ephemeral containers may not be changed or removed")
-        )
-    if faults:
-        raise Invalid.of("Pod", "", old.metadata.name, faults)
-    return replace(old, spec=replace(old.spec, ephemeral_containers=asked))
-
-
-def keep_system_fields(new: Any, old: Any) -> Any:
-    """What no client may change, as it was."""
-    was = old.metadata
-    metadata = replace(
-        new.metadata,
-        name=was.name,
-        namespace=was.namespace,
-        generate_name=was.generate_name,
-        uid=was.uid,
-        creation_timestamp=was.creation_timestamp,
-        generation=was.generation,
-        resource_version=was.resource_version,
-        deletion_timestamp=was.deletion_timestamp,
-        deletion_grace_period_seconds=was.deletion_grace_period_seconds,
-        self_link="",
-        managed_fields=[],
-    )
-    return replace(new, metadata=metadata, api_version=old.api_version, kind=old.kind)
-
-
-def spec_finalizers(obj: Any) -> list[str]:
-    """A namespace's own list of what must be done before it may go."""
-    return getattr(getattr(obj, "spec", None), "finalizers", None) or [] if obj.kind == "Namespace" else []
-
-
-def is_finished(obj: Any) -> bool:
-    metadata = obj.metadata
-    return (
-        metadata.deletion_timestamp is not None
-        and not metadata.finalizers
-        and not metadata.deletion_grace_period_seconds
-        and not spec_finalizers(obj)
-    )
-
-
-def mark_deleted(obj: Any, grace: int, options: meta_v1.DeleteOptions, now: Any) -> Any:
-    """With deletion timestamp, grace and the finalizers of the propagation policy; a shorter grace may replace a longer."""
-    metadata = obj.metadata
-    finalizers = [f for f in metadata.finalizers if f not in ("orphan", "foregroundDeletion")]
-    policy = options.propagation_policy
-    if policy == "Orphan" or (policy is None and options.orphan_dependents):
-        finalizers.append("orphan")
-    elif policy == "Foreground":
-        finalizers.append("foregroundDeletion")
-    elif policy is None:
-        finalizers = metadata.finalizers
-    if metadata.deletion_timestamp is None:
-        changed = replace(
-            metadata,
-            deletion_timestamp=now,
-            deletion_grace_period_seconds=grace,
-            finalizers=finalizers,
-            generation=metadata.generation + 1 if metadata.generation else 0,
-        )
-    elif (metadata.deletion_grace_period_seconds or 0) > grace:
-        changed = replace(metadata, deletion_grace_period_seconds=grace, finalizers=finalizers)
-    else:
-        changed = replace(metadata, finalizers=finalizers)
-    marked = replace(obj, metadata=changed)
-    if obj.kind == "Namespace" and obj.status.phase != "Terminating":
-        marked = replace(marked, status=replace(obj.status, phase="Terminating"))
-    return marked
-
-
-def check_preconditions(resource: Resource, obj: Any, options: meta_v1.DeleteOptions) -> None:
-    if options.propagation_policy not in (None, "Orphan", "Background", "Foreground"):
-        raise Invalid(
-            f'propagationPolicy: Unsupported value: "{options.propagation_policy}": supported values: "Background", '
-            '"Foreground", "Orphan"'
-        )
-    wanted = options.preconditions
-    if wanted is None:
-        return
-    metadata = obj.metadata
-    for what, asked, has in (
-        ("UID", wanted.uid, metadata.uid),
-        ("ResourceVersion", wanted.resource_version, metadata.resource_version),
-    ):
-        if asked is not None and asked != has:
-            raise Conflict(
-                f'Operation cannot be fulfilled on {resource.qualified} "{metadata.name}": Precondition failed: '
-                f"{what} in precondition: {asked}, {what} in object meta: {has}"
-            )
-
-
-def _details(resource: Resource, name: str) -> dict[str, str]:
-    return {"name": name, "group": resource.group, "kind": resource.plural}
-
-
-def not_found(resource: Resource, name: str) -> ApiError:
-    return NotFound(f'{resource.qualified} "{name}" not found', details=_details(resource, name))
-
-
-def already_exists(resource: Resource, name: str) -> ApiError:
-    return AlreadyExists(f'{resource.qualified} "{name}" already exists', details=_details(resource, name))
-
-
-def conflict(resource: Resource, name: str) -> ApiError:
-    return Conflict(
-        f'Operation cannot be fulfilled on {resource.qualified} "{name}": the object has been modified; please apply '
-        "your changes to the latest version and try again",
-        details=_details(resource, name),
-    )
-
-
-def not_allowed(resource: Resource, verb: str) -> ApiError:
-    return MethodNotAllowed(f"the server does not allow {verb} on {resource.qualified}")

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from controlplane.apiserver import subresources
-from controlplane.apiserver.api import Api, PatchKind, report_problems
+from controlplane.apiserver.api import Api
 from controlplane.apiserver.auth.authn import Authenticator, User
 from controlplane.apiserver.auth.authz import Attributes, Authorizer
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.negotiate import Encoding, yaml_object
 from controlplane.apiserver.items import ApiEvent, Item, ListResult
+from controlplane.apiserver.wishes import PatchKind, report_problems
 from kubeapi import codec
 from kubeapi.errors import BadRequest, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from kubeapi.meta import replace
