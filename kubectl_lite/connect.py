@@ -27,9 +27,7 @@ def configured(path: str, *, context: str) -> Kubeconfig:
 
 
 @asynccontextmanager
-async def connect(
-    config: Kubeconfig, *, timeout: float | None, warn: Callable[[str], None]
-) -> AsyncIterator[Server]:
+async def connect(config: Kubeconfig, *, timeout: float | None, warn: Callable[[str], None]) -> AsyncIterator[Server]:
     """`timeout` is each call's, in seconds; None waits for ever."""
     if config.ca is None:
         channel = grpc.aio.insecure_channel(config.grpc, options=OPTIONS)

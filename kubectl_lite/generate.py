@@ -40,9 +40,7 @@ def container_port(text: str) -> Object:
     return port | ({"protocol": protocol.upper()} if protocol else {})
 
 
-def deployment(
-    name: str, images: Sequence[str], *, replicas: int, port: str, command: Sequence[str] | None
-) -> Object:
+def deployment(name: str, images: Sequence[str], *, replicas: int, port: str, command: Sequence[str] | None) -> Object:
     if not images:
         raise UsageError("required flag(s) --image not set: name at least one image")
     if command and len(images) > 1:

@@ -213,7 +213,7 @@ def _operand(operand: Operand, value: Any, root: Any) -> list[Any]:
 def _compare(left: Any, operator: str, right: Any) -> bool:
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (left, right))
     if operator in ("==", "!="):
-        same = type(left) is type(right) and left == right or (numbers and left == right)
+        same = (type(left) is type(right) and left == right) or (numbers and left == right)
         return same == (operator == "==")
     if not numbers and not (isinstance(left, str) and isinstance(right, str)):
         return False

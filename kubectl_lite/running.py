@@ -125,7 +125,7 @@ def explain(error: Any, address: str) -> str:
         head = str(error).partition(" is invalid: ")[0]
         return f"The {_name(error, head)} is invalid: \n" + "".join(f"* {cause}\n" for cause in error.causes)
     if error.reason == "Invalid" and error.details.get("kind"):
-        return f"The {str(error)}\n"
+        return f"The {error!s}\n"
     if error.reason == "Unauthorized":
         return (
             "error: You must be logged in to the server (Unauthorized)\n"

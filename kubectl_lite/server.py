@@ -74,9 +74,7 @@ class Server:
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> tuple[list[Object], int]:
         """The objects, and the collection's version to watch from."""
-        request = pb.ListRequest(
-            type=_ref(resource), namespace=namespace, label_selector=labels, field_selector=fields
-        )
+        request = pb.ListRequest(type=_ref(resource), namespace=namespace, label_selector=labels, field_selector=fields)
         reply = await self._call(self._stub.List, request)
         return [json.loads(data) for data in reply.items], reply.resource_version
 
@@ -293,6 +291,4 @@ def _encoded(value: Any) -> bytes:
 
 
 def _options(writing: Writing) -> Any:
-    return pb.WriteOptions(
-        field_manager=writing.manager, dry_run=writing.dry_run, field_validation=writing.validation
-    )
+    return pb.WriteOptions(field_manager=writing.manager, dry_run=writing.dry_run, field_validation=writing.validation)

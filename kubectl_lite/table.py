@@ -12,9 +12,6 @@ VERBS: dict[str, tuple[str, str, str]] = {
     # name: (group, module, help)
     "create": ("Basic", "create", "Create objects from manifests, or of common kinds from flags"),
     "expose": ("Basic", "expose", "Put a new service in front of pods"),
-    "run": ("Basic", "run", "Run one pod of an image"),
-    "set": ("Basic", "set", "Set an image, environment or resources of a workload"),
-    "explain": ("Basic", "explain", "Tell the fields of a kind"),
     "get": ("Basic", "get", "Show objects"),
     "edit": ("Basic", "edit", "Change an object in an editor"),
     "delete": ("Basic", "delete", "Delete objects by name, selector or manifest"),
@@ -31,8 +28,6 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "logs": ("Debug", "logs", "Print what a container wrote"),
     "attach": ("Debug", "attach", "Attach to a running container"),
     "exec": ("Debug", "exec", "Run a command in a container"),
-    "port-forward": ("Debug", "port_forward", "Forward local ports into a pod"),
-    "cp": ("Debug", "cp", "Copy files into or out of a container"),
     "events": ("Debug", "events", "Show what happened, in order of time"),
     "auth": ("Debug", "auth", "Ask what you may do"),
     "diff": ("Advanced", "diff", "Show what applying manifests would change"),
@@ -41,8 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "replace": ("Advanced", "replace", "Replace objects by those of manifests"),
     "wait": ("Advanced", "wait", "Wait for a condition, a value or an end"),
     "label": ("Settings", "label", "Set or remove labels"),
-    "annotate": ("Settings", "annotate", "Set or remove annotations"),
-    "completion": ("Settings", "completion", "Print the completion script of a shell"),
+    "annotate": ("Settings", "label", "Set or remove annotations"),
     "api-resources": ("Other", "api_resources", "List the resource types"),
     "api-versions": ("Other", "api_versions", "List the API versions"),
     "config": ("Other", "config", "Show and change kubeconfig files"),
@@ -59,8 +53,8 @@ GROUPS = {
     "Settings": "Settings",
     "Other": "Other",
 }
-HIDDEN = {"__complete": "complete"}
-"""Called by the completion scripts."""
+HIDDEN: dict[str, str] = {}
+"""Verbs that no list shows."""
 
 
 def load(name: str) -> Verb:

@@ -32,9 +32,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     if tty and not spec.get("tty"):
         session.io.tell(f"error: Unable to use a TTY - container {container} did not allocate one")
         tty = False
-    return await join(
-        pod, [], session, container=container, tty=tty, stdin=args.stdin, attach=True, quiet=args.quiet
-    )
+    return await join(pod, [], session, container=container, tty=tty, stdin=args.stdin, attach=True, quiet=args.quiet)
 
 
 VERB = Verb(

@@ -141,9 +141,7 @@ def _registry_flags(flags: Flags) -> None:
 def _registry(name: str, args: argparse.Namespace, session: Session) -> Any:
     if not args.docker_username or not args.docker_password:
         raise UsageError("--docker-username and --docker-password are required")
-    config = generate.docker_config(
-        args.docker_server, args.docker_username, args.docker_password, args.docker_email
-    )
+    config = generate.docker_config(args.docker_server, args.docker_username, args.docker_password, args.docker_email)
     return generate.secret(name, {".dockerconfigjson": config}, "kubernetes.io/dockerconfigjson")
 
 

@@ -6,11 +6,11 @@ import argparse
 import asyncio
 
 from kubeapi.errors import ApiError, NotFound
+from kubectl_lite.choosing import Chosen, choose
 from kubectl_lite.durations import parse_duration
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.running import explain
-from kubectl_lite.choosing import Chosen, choose
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 from kubectl_lite.watching import follow

@@ -1,147 +1,145 @@
-"""describe: one object laid out to read, with its events: all fields, the way they nest, nothing hidden."""
+"""describe: one object laid out to read, with its events. What else it takes is fetched here; the layout is pure."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from kubeapi import codec
-from kubeapi.clock import SystemClock
-from kubeapi.types import core_v1
-from kubectl_lite import output
-from kubectl_lite.names import Target, parse_targets
+from kubeapi.errors import NotFound
+from kubeapi.scheme import Resource
+from kubectl_lite.choosing import selector_of
+from kubectl_lite.describe import network, others, pods, workloads
+from kubectl_lite.errors import UsageError
+from kubectl_lite.flags import Flags
+from kubectl_lite.manifests import read
+from kubectl_lite.names import Target
+from kubectl_lite.running import explain
 from kubectl_lite.session import Session
+from kubectl_lite.tabs import align
+from kubectl_lite.verb import Verb
 
-HELP = "show an object with its events"
-HIDDEN = {"managedFields", "uid", "resourceVersion", "generation", "selfLink"}
-QUIET_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
-WIDTH = 18
+Object = dict[str, Any]
+Describe = Callable[[Object, Mapping[str, Sequence[Object]], datetime], list[str]]
+
+KINDS: dict[str, tuple[Describe, tuple[str, ...]]] = {
+    # kind: (layout, what it takes beside the object)
+    "Pod": (pods.pod, ()),
+    "Deployment.apps": (workloads.deployment, ("replicasets",)),
+    "ReplicaSet.apps": (workloads.replica_set, ("pods",)),
+    "StatefulSet.apps": (workloads.stateful_set, ("pods",)),
+    "DaemonSet.apps": (workloads.daemon_set, ("pods",)),
+    "Job.batch": (workloads.job, ()),
+    "CronJob.batch": (workloads.cron_job, ()),
+    "ControllerRevision.apps": (workloads.controller_revision, ()),
+    "PodDisruptionBudget.policy": (workloads.disruption_budget, ()),
+    "HorizontalPodAutoscaler.autoscaling": (workloads.autoscaler, ()),
+    "Service": (network.service, ("endpointslices",)),
+    "Endpoints": (network.endpoints, ()),
+    "EndpointSlice.discovery.k8s.io": (network.endpoint_slice, ()),
+    "Ingress.networking.k8s.io": (network.ingress, ()),
+    "NetworkPolicy.networking.k8s.io": (network.network_policy, ()),
+    "Node": (others.node, ("pods",)),
+    "Namespace": (others.namespace, ("resourcequotas", "limitranges")),
+    "ConfigMap": (others.config_map, ()),
+    "Secret": (others.secret, ()),
+}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="+", metavar="TYPE[/NAME]")
-    parser.add_argument("-l", "--selector", default="")
+def _flags(flags: Flags) -> None:
+    flags.files()
+    flags.selector(everything=False)
+    flags.everywhere()
+    flags.switch("--show-events", default=True, help="with the object's events")
 
 
 async def run(args: argparse.Namespace, session: Session) -> int:
-    first = True
-    for target in parse_targets(args.what):
-        for obj in await _objects(target, args.selector, session):
-            if not first:
-                session.io.say("\n")
-            first = False
-            for line in render(obj):
-                session.io.say(line)
-            await _events(obj, session)
-    if first:
-        print("No resources found.", file=session.io.err)
-    return 0
-
-
-async def _objects(target: Target, selector: str, session: Session) -> list[dict[str, Any]]:
-    where = session.namespace_of(target.resource)
-    if target.name:
-        return [codec.to_builtins(await session.server.get(target.resource.type, target.name, where))]
-    listing = await session.server.list(target.resource.type, where, label_selector=selector)
-    return [codec.to_builtins(item) for item in listing.items]
-
-
-def render(obj: dict[str, Any]) -> Iterator[str]:
-    metadata = obj["metadata"]
-    yield _pair("Name", metadata["name"])
-    if metadata.get("namespace"):
-        yield _pair("Namespace", metadata["namespace"])
-    yield from _map("Labels", metadata.get("labels", {}))
-    annotations = {k: v for k, v in metadata.get("annotations", {}).items() if k != QUIET_ANNOTATION}
-    yield from _map("Annotations", annotations)
-    owners = metadata.get("ownerReferences", [])
-    if owners:
-        yield _pair("Controlled By", ", ".join(f"{o['kind']}/{o['name']}" for o in owners if o.get("controller")))
-    yield _pair("Created", metadata.get("creationTimestamp", ""))
-    if metadata.get("deletionTimestamp"):
-        yield _pair("Terminating", f"since {metadata['deletionTimestamp']}")
-    secret = obj["kind"] == "Secret"
-    for field, value in obj.items():
-        if field in ("apiVersion", "kind", "metadata"):
-            continue
-        if secret and field == "data":
-            value = {name: f"{len(text) * 3 // 4} bytes" for name, text in value.items()}
-        yield from _field(field, value, 0)
-
-
-def _pair(label: str, value: Any) -> str:
-    return f"{label + ':':<{WIDTH}}{value}"
-
-
-def _map(label: str, pairs: dict[str, str]) -> Iterator[str]:
-    lines = [f"{k}={v}" for k, v in sorted(pairs.items())] or ["<none>"]
-    yield _pair(label, lines[0])
-    for line in lines[1:]:
-        yield " " * WIDTH + line
-
-
-def _title(field: str) -> str:
-    spaced = "".join(f" {c}" if c.isupper() and not field[i - 1 : i].isupper() else c for i, c in enumerate(field))
-    return spaced[:1].upper() + spaced[1:]
-
-
-def _field(field: str, value: Any, depth: int) -> Iterator[str]:
-    pad = "  " * depth
-    if field == "conditions" and isinstance(value, list):
-        yield f"{pad}Conditions:"
-        for c in value:
-            reason = f"  {c.get('reason', '')}: {c.get('message', '')}" if c.get("reason") else ""
-            yield f"{pad}  {c.get('type', ''):<28}{c.get('status', ''):<8}{reason}".rstrip()
-    elif isinstance(value, dict):
-        yield f"{pad}{_title(field)}:" + ("" if value else "  {}")
-        for name, inner in value.items():
-            yield from _field(name, inner, depth + 1)
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
-        yield f"{pad}{_title(field)}:"
-        for item in value:
-            yield f"{pad}  {item.get('name') or item.get('type') or '-'}:"
-            for name, inner in item.items():
-                if name != "name":
-                    yield from _field(name, inner, depth + 2)
-    elif isinstance(value, list):
-        yield f"{pad}{_title(field) + ':':<{WIDTH}}{', '.join(map(str, value)) or '<none>'}"
-    elif isinstance(value, str) and "\n" in value:
-        yield f"{pad}{_title(field)}:"
-        yield from (f"{pad}  {line}" for line in value.splitlines())
+    if args.filename:
+        targets = [Target(m.resource, m.name) for m in await read(args, session)]
+    elif not args.words:
+        raise UsageError("You must specify the type of resource to describe, for example `describe pod/web`.")
     else:
-        yield f"{pad}{_title(field) + ':':<{WIDTH}}{value}"
+        targets = await session.names.targets(args.words)
+    first, status = True, 0
+    for target in targets:
+        try:
+            found = await _objects(target, args, session)
+        except NotFound as error:
+            session.io.err.write(explain(error, session.address))
+            status = 1
+            continue
+        for obj in found:
+            if not first:
+                session.io.out.write("\n\n")
+            first = False
+            describe, takes = KINDS.get(_key(target.resource), (others.anything, ()))
+            related = {plural: await _related(plural, obj, session) for plural in takes}
+            if args.show_events:
+                related["events"] = await _events(obj, session)
+            session.io.out.write("".join(f"{line.rstrip()}\n" for line in align(describe(obj, related, session.now()))))
+    if first and not status:
+        scope = "" if session.all_namespaces else f" in {session.namespace} namespace."
+        session.io.tell(f"No resources found{scope}")
+    return status
 
 
-async def _events(obj: dict[str, Any], session: Session) -> None:
+def _key(resource: Resource) -> str:
+    return f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+
+
+async def _objects(target: Target, args: argparse.Namespace, session: Session) -> list[Object]:
+    """A name that is none may be the beginning of some, as with kubectl."""
+    where, server = session.namespace_of(target.resource), session.server
+    if not target.name:
+        found, _ = await server.list(target.resource, where, labels=args.selector, fields=args.field_selector)
+        return found
+    try:
+        return [await server.get(target.resource, target.name, where)]
+    except NotFound:
+        found, _ = await server.list(target.resource, where)
+        near = [o for o in found if o["metadata"]["name"].startswith(target.name)]
+        if not near:
+            raise
+        return near
+
+
+async def _related(plural: str, obj: Object, session: Session) -> list[Object]:
+    resource = await session.names.find(plural)
     metadata = obj["metadata"]
-    selector = f"involvedObject.name={metadata['name']},involvedObject.kind={obj['kind']}"
-    listing = await session.server.list(core_v1.Event, metadata.get("namespace") or "default", field_selector=selector)
-    events = [e for e in listing.items if not e.involved_object.uid or e.involved_object.uid == metadata["uid"]]
-    if not events:
-        session.io.say(_pair("Events", "<none>"))
-        return
-    now = SystemClock().now()
-    session.io.say("Events:")
-    rows = [
-        (
-            f"  {e.type}",
-            e.reason,
-            _age(e.last_timestamp or e.metadata.creation_timestamp, now) + (f" (x{e.count})" if e.count > 1 else ""),
-            e.source.component or e.reporting_component,
-            e.message,
-        )
-        for e in sorted(events, key=lambda e: e.last_timestamp or e.metadata.creation_timestamp or now)
-    ]
-    output.columns(["  TYPE", "REASON", "AGE", "FROM", "MESSAGE"], rows, session.io)
+    labels = fields = ""
+    where = metadata.get("namespace", "")
+    if obj["kind"] == "Node":
+        fields = f"spec.nodeName={metadata['name']}"
+    elif obj["kind"] == "Namespace":
+        where = metadata["name"]
+    elif plural == "endpointslices":
+        labels = f"kubernetes.io/service-name={metadata['name']}"
+    else:
+        labels = selector_of(obj)
+    found, _ = await session.server.list(resource, where, labels=labels, fields=fields)
+    return found
 
 
-def _age(then: datetime | None, now: datetime) -> str:
-    if then is None:
-        return "<unknown>"
-    seconds = max(0, int((now - then).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
+async def _events(obj: Object, session: Session) -> list[Object]:
+    metadata = obj["metadata"]
+    resource = await session.names.find("events")
+    fields = f"involvedObject.name={metadata['name']},involvedObject.kind={obj['kind']}"
+    found, _ = await session.server.list(resource, metadata.get("namespace", ""), fields=fields)
+    uids = ("", metadata.get("uid"), metadata["name"])
+    return [e for e in found if e.get("involvedObject", {}).get("uid", "") in uids]
+
+
+VERB = Verb(
+    help="Show an object in detail, with what belongs to it and its events.",
+    usage="(-f FILE | TYPE [NAME ... | -l LABELS] | TYPE/NAME ...) [flags]",
+    examples="""
+kubectl-lite describe pod web-1
+kubectl-lite describe deploy/web
+kubectl-lite describe nodes
+# All pods whose name begins so
+kubectl-lite describe pod web
+""",
+    flags=_flags,
+    run=run,
+)

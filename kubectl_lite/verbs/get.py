@@ -81,9 +81,7 @@ async def _targets(args: argparse.Namespace, session: Session) -> list[Target]:
     return targets
 
 
-async def _objects(
-    args: argparse.Namespace, session: Session, targets: Sequence[Target], show: output.Printer
-) -> int:
+async def _objects(args: argparse.Namespace, session: Session, targets: Sequence[Target], show: output.Printer) -> int:
     objects: list[dict[str, Any]] = []
     status = 0
     for target in targets:

@@ -156,9 +156,11 @@ async def _undo(args: argparse.Namespace, session: Session) -> int:
         elif earlier:
             wanted = revisions[earlier[-1]]
         else:
-            raise Failed(f'no rollout history found for {one.title}: there is no revision before the present one')
+            raise Failed(f"no rollout history found for {one.title}: there is no revision before the present one")
         if _template_of(owner) == wanted.template:
-            report(args, session, owner, f"skipped rollback (current template already matches revision {wanted.number})")
+            report(
+                args, session, owner, f"skipped rollback (current template already matches revision {wanted.number})"
+            )
             continue
         if dry_run_of(args, session) == "client":
             report(args, session, _as_it_was(owner, wanted), "rolled back")
@@ -217,7 +219,7 @@ def _pausing(pause: bool) -> Any:
                 raise UsageError(f"{one.resource.qualified} {one.name} does not support pausing: only deployments do")
             owner = await session.server.get(one.resource, one.name, one.namespace)
             if bool(owner["spec"].get("paused")) == pause:
-                session.io.fail(f"{one.resource.qualified} \"{one.name}\" is {'already' if pause else 'not'} paused")
+                session.io.fail(f'{one.resource.qualified} "{one.name}" is {"already" if pause else "not"} paused')
                 status = 1
                 continue
             if dry_run_of(args, session) != "client":

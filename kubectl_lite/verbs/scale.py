@@ -65,7 +65,9 @@ async def _scale(one: Chosen, args: argparse.Namespace, session: Session) -> Non
             async with asyncio.timeout(seconds):
                 await _reached(one, args.replicas, session)
         except TimeoutError:
-            raise Failed(f"timed out after {args.timeout} waiting for {one.title} to have {args.replicas} pods") from None
+            raise Failed(
+                f"timed out after {args.timeout} waiting for {one.title} to have {args.replicas} pods"
+            ) from None
 
 
 async def _reached(one: Chosen, replicas: int, session: Session) -> None:

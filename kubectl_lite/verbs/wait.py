@@ -47,9 +47,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     return max(codes)
 
 
-async def _one(
-    one: Chosen, test: Test, goal: str, seconds: float, args: argparse.Namespace, session: Session
-) -> int:
+async def _one(one: Chosen, test: Test, goal: str, seconds: float, args: argparse.Namespace, session: Session) -> int:
     show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields)
     try:
         # Even a patience of 0 is one look at what is there.
@@ -70,9 +68,7 @@ async def _one(
     return 0
 
 
-async def _until(
-    one: Chosen, test: Test, goal: str, session: Session, *, once: bool
-) -> dict[str, Any] | None | bool:
+async def _until(one: Chosen, test: Test, goal: str, session: Session, *, once: bool) -> dict[str, Any] | bool | None:
     """The object that passes (None: it is gone), or False when one look was not enough. NotFound as kubectl has it."""
     current: dict[str, Any] | None = None
     async for type_, obj in follow(session, one.resource, one.namespace, fields=f"metadata.name={one.name}"):
@@ -100,7 +96,9 @@ def parse_goal(goal: str) -> Test:
         return lambda obj: obj is not None and _condition(obj, type_).lower() == (status or "true").lower()
     if word == "jsonpath" and rest:
         return _jsonpath_goal(rest)
-    raise UsageError(f'unrecognized condition: "{goal}": use condition=NAME, delete, create or jsonpath={{.PATH}}=VALUE')
+    raise UsageError(
+        f'unrecognized condition: "{goal}": use condition=NAME, delete, create or jsonpath={{.PATH}}=VALUE'
+    )
 
 
 def _jsonpath_goal(text: str) -> Test:

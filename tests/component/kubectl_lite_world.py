@@ -100,9 +100,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(
-    *, clock: Clock | None = None, sessions: Any = None, here: Path = Path()
-) -> AsyncIterator[World]:
+async def world(*, clock: Clock | None = None, sessions: Any = None, here: Path = Path()) -> AsyncIterator[World]:
     """`sessions(api, clock)` makes what reaches the nodes."""
     store, time = EmbeddedStore(), clock or SystemClock()
     async with api_core(store=store, clock=time, rng=Random(1)) as api:

@@ -1,0 +1,94 @@
+"""auth can-i, auth whoami: what you may do, asked of the server."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from kubectl_lite import output
+from kubectl_lite.errors import UsageError
+from kubectl_lite.flags import Flags
+from kubectl_lite.session import Session
+from kubectl_lite.verb import Verb
+
+AUTHORIZATION = "authorization.k8s.io/v1"
+
+
+def _flags(flags: Flags) -> None:
+    flags.everywhere()
+    flags.switch("--list", help="everything that you may do in the namespace")
+    flags.value("--subresource", help="as log of pods", metavar="NAME")
+    flags.switch("-q", "--quiet", help="only the exit code")
+    flags.switch("--no-headers", help="rows only")
+
+
+async def _review(kind: str, spec: dict[str, Any], session: Session) -> dict[str, Any]:
+    resource = await session.names.by_kind(AUTHORIZATION, kind)
+    if resource is None:
+        raise UsageError(f"the server serves no {kind}")
+    body = {"apiVersion": AUTHORIZATION, "kind": kind, "metadata": {}, "spec": spec}
+    return (await session.server.create(resource, body)).get("status", {})
+
+
+async def can_i(args: argparse.Namespace, session: Session) -> int:
+    if args.list:
+        return await _list(args, session)
+    if len(args.words) not in (2, 3):
+        raise UsageError("you must specify two or three arguments: verb, resource, and optional resourceName")
+    verb, what = args.words[:2]
+    if what.startswith("/"):
+        spec: dict[str, Any] = {"nonResourceAttributes": {"verb": verb, "path": what}}
+    else:
+        plain, _, slashed = what.partition("/")
+        resource = await session.names.find(plain)
+        attributes = {
+            "verb": verb,
+            "group": resource.group,
+            "resource": resource.plural,
+            "namespace": "" if args.all_namespaces or not resource.namespaced else session.namespace,
+            "name": args.words[2] if len(args.words) == 3 else slashed,
+            "subresource": args.subresource,
+        }
+        if not resource.namespaced:
+            session.io.warn(f"resource '{resource.plural}' is not namespace scoped")
+        spec = {"resourceAttributes": {k: v for k, v in attributes.items() if v}}
+    status = await _review("SelfSubjectAccessReview", spec, session)
+    allowed = bool(status.get("allowed"))
+    if not args.quiet:
+        session.io.say("yes" if allowed else "no" + (f" - {status['reason']}" if status.get("reason") else ""))
+    return 0 if allowed else 1
+
+
+async def _list(args: argparse.Namespace, session: Session) -> int:
+    status = await _review("SelfSubjectRulesReview", {"namespace": session.namespace}, session)
+    rows = []
+    for rule in status.get("resourceRules") or []:
+        groups, found = rule.get("apiGroups") or [""], rule.get("resources") or []
+        names = [f"{r}.{g}" if g else r for g in groups for r in found]
+        rows.append([",".join(names), "[]", _bracketed(rule.get("resourceNames")), _bracketed(rule.get("verbs"))])
+    for rule in status.get("nonResourceRules") or []:
+        rows.append(["", _bracketed(rule.get("nonResourceURLs")), "[]", _bracketed(rule.get("verbs"))])
+    header = ["RESOURCES", "NON-RESOURCE URLS", "RESOURCE NAMES", "VERBS"]
+    header = [title.title().replace("Urls", "URLs") for title in header]
+    output.columns(header, rows, session.io, show_header=not args.no_headers)
+    return 0
+
+
+def _bracketed(values: list[str] | None) -> str:
+    return f"[{' '.join(values or [])}]"
+
+
+VERB = Verb(
+    help="Ask what you may do.",
+    usage="can-i (VERB RESOURCE [NAME] | --list) [flags]",
+    examples="kubectl-lite auth can-i create pods\nkubectl-lite auth can-i --list -n test",
+    sub={
+        "can-i": Verb(
+            "Tell whether you may do something. Exit code 0: yes, 1: no.",
+            "(VERB RESOURCE [NAME] | --list) [flags]",
+            "kubectl-lite auth can-i delete deployments.apps -n test\nkubectl-lite auth can-i get pods --subresource=log",
+            _flags,
+            can_i,
+        )
+    },
+)
