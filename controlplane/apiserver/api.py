@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -82,6 +82,8 @@ MOST_CONFLICTS = 50
 VIEWS = {"namespaces": {"finalize": True}, "pods": {"ephemeralcontainers": True}}
 """Subresources that are a part of their object, beside status."""
 EVENT_LIFE = timedelta(hours=1)
+AT_ONCE = 64
+"""Deletions of a collection that are under way together."""
 BOOKMARK_EVERY = 60.0
 """Seconds between bookmarks to a watcher that asked for them."""
 LONGEST_PREFIX = 58
@@ -570,14 +572,16 @@ class Api:
         label_selector: str = "",
         field_selector: str = "",
     ) -> Sequence[Item]:
-        """Deletes one by one; what is gone meanwhile is fine."""
+        """Many at once, so that the store commits them together; what is gone meanwhile is fine."""
         found = await self.list(ctx, resource, namespace, label_selector=label_selector, field_selector=field_selector)
-        for item in found.items:
+
+        async def remove(item: Item) -> None:
             metadata = item.object.metadata
-            try:
+            with suppress(NotFound):
                 await self.delete(ctx, resource, metadata.namespace, metadata.name, options)
-            except NotFound:
-                continue
+
+        for start in range(0, len(found.items), AT_ONCE):
+            await asyncio.gather(*(remove(item) for item in found.items[start : start + AT_ONCE]))
         return found.items
 
     async def forget_events(self) -> int:
@@ -586,8 +590,8 @@ class Api:
         items = self.cache.collection("/registry/core/events/").items.values()
         old = [item for item in items if last_seen(item.object) < oldest]
         done = 0
-        for start in range(0, len(old), 256):
-            batch = (self._store.delete(item.key, at=item.revision) for item in old[start : start + 256])
+        for start in range(0, len(old), AT_ONCE):
+            batch = (self._store.delete(item.key, at=item.revision) for item in old[start : start + AT_ONCE])
             results = await asyncio.gather(*batch, return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException) and not isinstance(result, KeyMissing | RevisionConflict):

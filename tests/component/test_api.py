@@ -465,3 +465,19 @@ async def test_a_subresource_that_a_kind_has_not_is_not_found(api: Api, sub: str
     await api.create(CTX, CONFIG, "default", config("a"))
     with pytest.raises(NotFound):
         await api.update(CTX, CONFIG, "default", "a", config("a"), subresource=sub)
+
+
+async def test_a_collection_is_deleted_as_the_selector_says(api: Api) -> None:
+    for n in range(150):
+        made = config(f"c{n}")
+        labels = {"odd": str(n % 2)}
+        await api.create(CTX, CONFIG, "default", replace(made, metadata=replace(made.metadata, labels=labels)))
+    await api.delete_collection(CTX, CONFIG, "default", label_selector="odd=1")
+    left = (await api.list(CTX, CONFIG, "default")).items
+    assert len(left) == 75 and all(i.object.metadata.labels == {"odd": "0"} for i in left)
+
+
+async def test_what_was_deleted_a_moment_ago_may_be_made_again(api: Api) -> None:
+    for _ in range(20):
+        await api.create(CTX, CONFIG, "default", config("again"))
+        await api.delete(CTX, CONFIG, "default", "again")
