@@ -185,12 +185,11 @@ class EmbeddedStore:
                 for write, _ in decided:
                     _fail(write, error)
                 continue
-            except BaseException as error:
-                broken = StoreUnavailable(f"the journal broke: {error!r}")
-                for write in [w for w, _ in decided] + self._waiting:
-                    _fail(write, broken)
-                self._waiting = []
-                raise
+            except Exception as error:  # nobody may wait for ever, whatever broke
+                log.exception("a batch of %d writes failed", len(changes))
+                for write, _ in decided:
+                    _fail(write, StoreUnavailable(f"the journal failed: {error!r}"))
+                continue
             self.batch_sizes = [*self.batch_sizes[-99:], len(changes)]
             self._apply(changes)
             for write, change in decided:

@@ -16,7 +16,14 @@ from typing import Any, Literal
 
 from aetcd import rpc
 
-from controlplane.storage.errors import Compacted, FutureRevision, StoreError, StoreFull, StoreUnavailable
+from controlplane.storage.errors import (
+    Compacted,
+    FutureRevision,
+    OutcomeUnknown,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from controlplane.storage.etcd_batch import (
     LAST_POSITION,
     MARKER,
@@ -231,9 +238,9 @@ class EtcdStore:
             results = [error] * len(batch)
         except StoreError as error:
             results = [error] * len(batch)
-        except BaseException as error:
-            _settle(batch, [StoreUnavailable(f"the write was broken off: {error!r}")] * len(batch))
-            raise
+        except Exception as error:  # nobody may wait for ever, whatever broke
+            log.exception("a batch of %d writes failed", len(batch))
+            results = [OutcomeUnknown(f"the write failed: {error!r}")] * len(batch)
         _settle(batch, results)
 
     async def _transact(self, batch: list[Write]) -> Any:
