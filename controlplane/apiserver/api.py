@@ -335,7 +335,9 @@ class Api:
                 revision = await self._guard(self._store.create(key, codec.encode(ready)))
                 return Item.at(key, ready, revision)
             except KeyExists:
-                await strategy.settle(None, ready)
+                await self._guard(self.cache.fresh())
+                held = self.cache.get(key)
+                await strategy.settle(held.object if held is not None else None, ready)
                 if not generated:
                     raise already_exists(resource, ready.metadata.name) from None
             except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -387,6 +388,19 @@ async def test_two_servers_on_one_store_never_give_an_address_or_a_port_twice() 
         with pytest.raises(InternalError, match="no address is left"):
             for n in range(40):
                 await a.create(CTX, SERVICES, "default", service(f"more{n}"))
+
+
+async def test_servers_that_start_together_make_what_every_cluster_has_once() -> None:
+    store = EmbeddedStore()
+
+    async def start(stack: AsyncExitStack) -> Api:
+        return await stack.enter_async_context(api_core(store=store, clock=SystemClock(), rng=Random(5)))
+
+    async with AsyncExitStack() as one, AsyncExitStack() as two:
+        a, b = await asyncio.gather(start(one), start(two))
+        held = [(await core.get(CTX, SERVICES, "default", "kubernetes")).object for core in (a, b)]
+        assert held[0] == held[1] and held[0].spec.cluster_ip == "10.96.0.1"
+        assert (await b.get(CTX, resource(networking_v1.IPAddress), "", "10.96.0.1")).object
 
 
 async def test_a_failed_create_and_a_change_of_type_give_back_what_was_taken(api: Api) -> None:
