@@ -8,7 +8,7 @@ A path has JSON names; `[]` stands for each element of a list. A field counts as
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from kubeapi.schema import descriptor_of, fields_of
@@ -89,16 +89,39 @@ def notices(qualified: str, obj: Any) -> Iterator[str]:
     if qualified in KINDS:
         yield f"{obj.kind}: {KINDS[qualified]}"
     for (path, value), reason in VALUES.get(qualified, {}).items():
-        for where, found in _at(obj, tuple(path.split(".")), ""):
+        for where, found, _ in _at(obj, _tree_of({path: reason}), ""):
             if found == value:
                 yield f"{where}: {value}: {reason}"
-    for path, reason in FIELDS.get(qualified, {}).items():
-        yield from (f"{where}: {reason}" for where, _ in _at(obj, tuple(path.split(".")), ""))
-    root = _TEMPLATES.get(qualified)
-    if root is not None:
-        for base, spec in _at(obj, tuple(root.split(".")), ""):
-            for path, reason in POD_SPEC.items():
-                yield from (f"{where}: {reason}" for where, _ in _at(spec, tuple(path.split(".")), base))
+    if (tree := _TREES.get(qualified)) is not None:
+        yield from (f"{where}: {reason}" for where, _, reason in _at(obj, tree, ""))
+
+
+Tree = dict[str, Any]
+"""The paths of a table by their steps, so that each part of an object is looked at once; its leaves are the reasons."""
+
+
+def _tree_of(table: dict[str, str]) -> Tree:
+    tree: Tree = {}
+    for path, reason in table.items():
+        *steps, last = path.split(".")
+        at = tree
+        for step in steps:
+            at = at.setdefault(step, {})
+        at[last] = reason
+    return tree
+
+
+_TREES: dict[str, Tree] = {
+    qualified: _tree_of(
+        FIELDS.get(qualified, {})
+        | (
+            {f"{_TEMPLATES[qualified]}.{path}": text for path, text in POD_SPEC.items()}
+            if qualified in _TEMPLATES
+            else {}
+        )
+    )
+    for qualified in {*FIELDS, *_TEMPLATES}
+}
 
 
 @functools.cache
@@ -108,21 +131,20 @@ def _attribute(type_: Any, name: str) -> str:
     return next((i.attribute for i in infos.values() if i.json_name == name), "")
 
 
-def _at(value: Any, steps: Sequence[str], path: str) -> Iterator[tuple[str, Any]]:
-    """(path, value) of everything there, that is not empty."""
-    if not steps:
-        if value is not None and value not in ("", 0, False) and value != [] and value != {}:
-            yield path, value
-        return
-    name = steps[0].removesuffix("[]")
+def _at(value: Any, tree: Tree, path: str) -> Iterator[tuple[str, Any, str]]:
+    """(path, value, reason) of everything there that is not empty."""
     of: Any = type(value)
-    attribute = _attribute(of, name)
-    inner = getattr(value, attribute) if attribute else None
-    if inner is None:
-        return
-    where = f"{path}.{name}" if path else name
-    if steps[0].endswith("[]"):
-        for i, one in enumerate(inner):
-            yield from _at(one, steps[1:], f"{where}[{i}]")
-    else:
-        yield from _at(inner, steps[1:], where)
+    for step, below in tree.items():
+        name = step.removesuffix("[]")
+        attribute = _attribute(of, name)
+        inner = getattr(value, attribute) if attribute else None
+        if inner is None or (not inner and not isinstance(below, dict)):
+            continue
+        where = f"{path}.{name}" if path else name
+        if not isinstance(below, dict):
+            yield where, inner, below
+        elif step.endswith("[]"):
+            for i, one in enumerate(inner):
+                yield from _at(one, below, f"{where}[{i}]")
+        else:
+            yield from _at(inner, below, where)
