@@ -217,7 +217,7 @@ def _compare(left: Any, operator: str, right: Any) -> bool:
         return same == (operator == "==")
     if not numbers and not (isinstance(left, str) and isinstance(right, str)):
         return False
-    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator]
+    return bool({"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator])
 
 
 # ------------------------------------------------------------------ reading

@@ -39,8 +39,7 @@ async def read(args: Any, session: Session) -> list[Manifest]:
     found = []
     for path in args.filename:
         for source, text in await _texts(path, session, args.recursive):
-            for document in _documents(source, text):
-                found.append(await _manifest(source, document, session))
+            found += [await _manifest(source, document, session) for document in _documents(source, text)]
     return found
 
 

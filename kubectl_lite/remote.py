@@ -28,7 +28,7 @@ def container_of(pod: dict[str, Any], wanted: str, session: Session) -> str:
         return wanted
     marked = (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER, "")
     if marked in main:
-        return marked
+        return str(marked)
     if len(main) > 1:
         session.io.tell(f'Defaulted container "{main[0]}" out of: {", ".join(_kinds(spec))}')
     return main[0] if main else ""

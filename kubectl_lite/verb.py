@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubectl_lite.flags import Flags
 
-Run = Callable[[argparse.Namespace, Any], Awaitable[int]]
+Run = Callable[[argparse.Namespace, Any], Coroutine[Any, Any, int]]
 """Takes a Session (a Local for a verb that needs no server), returns the exit code."""
 
 

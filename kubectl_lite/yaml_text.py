@@ -8,7 +8,7 @@ import yaml
 
 _Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _STR = "tag:yaml.org,2002:str"
-_RESOLVER = yaml.SafeLoader("")
+_RESOLVER: Any = yaml.SafeLoader("")
 
 
 class _Dumper(_Base):  # type: ignore[misc]

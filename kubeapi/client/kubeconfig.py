@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeapi import codec
+import yaml
 
 GRPC_EXTENSION = "sampan.dev/grpc"
 DEFAULT = "~/.kube/config"
@@ -51,10 +52,7 @@ def load(path: str = "", *, context: str = "") -> Kubeconfig:
 
 def parse(text: str, *, context: str = "", base: Path = Path(), name: str = "kubeconfig") -> Kubeconfig:
     """Relative file names in it are relative to `base`."""
-    documents = codec.load_yaml(text)
-    if not documents:
-        raise KubeconfigError(f"{name} is empty")
-    config = documents[0]
+    config = _read(text, name)
     chosen = context or config.get("current-context") or ""
     if not chosen:
         raise KubeconfigError(f"{name}: no context is chosen: set current-context, or name one")
@@ -73,6 +71,20 @@ def parse(text: str, *, context: str = "", base: Path = Path(), name: str = "kub
         token=token,
         namespace=entry.get("namespace") or "default",
     )
+
+
+def _read(text: str, name: str) -> dict[str, Any]:
+    """Without kubeapi.codec, whose imports would double the time that kubectl-lite takes to start."""
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        config = json.loads(text) if text.startswith("{") else yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise KubeconfigError(f"{name} cannot be read: {error}") from error
+    if not config:
+        raise KubeconfigError(f"{name} is empty")
+    if not isinstance(config, dict):
+        raise KubeconfigError(f"{name} is no mapping")
+    return config
 
 
 def _named(config: dict[str, Any], plural: str, singular: str, wanted: str, file: str) -> dict[str, Any]:

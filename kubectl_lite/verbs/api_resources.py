@@ -35,7 +35,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         and wanted <= set(r.categories)
     ]
     keys = {"": lambda r: (r.group, r.plural), "name": lambda r: r.plural, "kind": lambda r: r.kind}
-    found.sort(key=keys[args.sort_by])  # type: ignore[arg-type]
+    found.sort(key=keys[args.sort_by])
     if args.output == "name":
         for r in found:
             session.io.say(r.qualified)

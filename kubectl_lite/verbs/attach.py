@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from kubectl_lite.choosing import one_pod
 from kubectl_lite.errors import Failed, UsageError
@@ -27,7 +28,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     if phase in ("Succeeded", "Failed"):
         raise Failed(f"cannot attach a container in a completed pod; current phase is {phase}")
     container = container_of(pod, args.container, session)
-    spec = next((c for c in pod["spec"]["containers"] if c["name"] == container), {})
+    spec: dict[str, Any] = next((c for c in pod["spec"]["containers"] if c["name"] == container), {})
     tty = args.tty
     if tty and not spec.get("tty"):
         session.io.tell(f"error: Unable to use a TTY - container {container} did not allocate one")

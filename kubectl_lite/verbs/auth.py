@@ -27,7 +27,8 @@ async def _review(kind: str, spec: dict[str, Any], session: Session) -> dict[str
     if resource is None:
         raise UsageError(f"the server serves no {kind}")
     body = {"apiVersion": AUTHORIZATION, "kind": kind, "metadata": {}, "spec": spec}
-    return (await session.server.create(resource, body)).get("status", {})
+    status: dict[str, Any] = (await session.server.create(resource, body)).get("status", {})
+    return status
 
 
 async def can_i(args: argparse.Namespace, session: Session) -> int:
@@ -66,10 +67,11 @@ async def _list(args: argparse.Namespace, session: Session) -> int:
         groups, found = rule.get("apiGroups") or [""], rule.get("resources") or []
         names = [f"{r}.{g}" if g else r for g in groups for r in found]
         rows.append([",".join(names), "[]", _bracketed(rule.get("resourceNames")), _bracketed(rule.get("verbs"))])
-    for rule in status.get("nonResourceRules") or []:
-        rows.append(["", _bracketed(rule.get("nonResourceURLs")), "[]", _bracketed(rule.get("verbs"))])
-    header = ["RESOURCES", "NON-RESOURCE URLS", "RESOURCE NAMES", "VERBS"]
-    header = [title.title().replace("Urls", "URLs") for title in header]
+    rows += [
+        ["", _bracketed(rule.get("nonResourceURLs")), "[]", _bracketed(rule.get("verbs"))]
+        for rule in status.get("nonResourceRules") or []
+    ]
+    header = ["Resources", "Non-Resource URLs", "Resource Names", "Verbs"]
     output.columns(header, rows, session.io, show_header=not args.no_headers)
     return 0
 

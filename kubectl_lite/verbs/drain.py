@@ -39,7 +39,11 @@ def _flags(flags: Flags) -> None:
 
 def sort_out(pods: list[Object], args: Any) -> tuple[list[Object], list[str], list[str]]:
     """(to evict, what forbids it, warnings). Pure."""
-    evict, local, bare, daemons, left = [], [], [], [], []
+    evict: list[Object] = []
+    local: list[str] = []
+    bare: list[str] = []
+    daemons: list[str] = []
+    left: list[str] = []
     for pod in pods:
         metadata = pod["metadata"]
         name = f"{metadata.get('namespace', '')}/{metadata['name']}"
@@ -50,10 +54,10 @@ def sort_out(pods: list[Object], args: Any) -> tuple[list[Object], list[str], li
         if owner is not None and owner["kind"] == "DaemonSet" and not finished:
             (left if args.ignore_daemonsets else daemons).append(name)
             continue
-        if not finished and not args.delete_emptydir_data:
-            if any("emptyDir" in v for v in pod.get("spec", {}).get("volumes") or []):
-                local.append(name)
-                continue
+        scratch = any("emptyDir" in v for v in pod.get("spec", {}).get("volumes") or [])
+        if scratch and not finished and not args.delete_emptydir_data:
+            local.append(name)
+            continue
         if owner is None and not finished and not args.force:
             bare.append(name)
             continue

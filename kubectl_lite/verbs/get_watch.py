@@ -99,8 +99,8 @@ class _Printed:
         for line in lines:
             self._widths = [max(w, len(c), 3) for w, c in zip(self._widths, line, strict=True)]
         ruler = "\t".join("x" * w for w in self._widths)
-        for line in align([ruler, *("\t".join(line) for line in lines)], least=6, gap=3)[1:]:
-            self._session.io.say(line)
+        for text in align([ruler, *("\t".join(line) for line in lines)], least=6, gap=3)[1:]:
+            self._session.io.say(text)
 
 
 def _key(obj: dict[str, Any]) -> tuple[str, str]:

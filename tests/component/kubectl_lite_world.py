@@ -88,7 +88,7 @@ class World:
         for warning in self.warnings:
             err.write(f"Warning: {warning}\n")
         self.warnings.clear()
-        return Result(code, out.buffer.getvalue().decode(errors="replace"), err.getvalue())  # type: ignore[attr-defined]
+        return Result(code, out.buffer.getvalue().decode(errors="replace"), err.getvalue())
 
     async def ok(self, *words: str, stdin: bytes = b"") -> str:
         result = await self.run(*words, stdin=stdin)
