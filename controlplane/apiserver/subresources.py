@@ -1,4 +1,4 @@
-"""Subresources that are no plain view of their object: scale, binding, eviction."""
+"""Subresources that are no plain view of their object: scale, binding, token; eviction.py is its own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from controlplane.apiserver.auth.node import node_name
 from controlplane.apiserver.context import RequestContext
+from controlplane.apiserver.eviction import evict
 from controlplane.apiserver.items import Item
 from kubeapi import codec, patch
-from kubeapi.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests
+from kubeapi.errors import BadRequest, Conflict, Forbidden, NotFound
 from kubeapi.meta import replace, set_condition
 from kubeapi.scheme import SCHEME, Resource
-from kubeapi.selectors import format_label_selector, label_query
-from kubeapi.types import authentication_v1, autoscaling_v1, core_v1, meta_v1, policy_v1
+from kubeapi.selectors import format_label_selector
+from kubeapi.types import authentication_v1, autoscaling_v1, core_v1, meta_v1
 
 if TYPE_CHECKING:
     from controlplane.apiserver.api import Api
@@ -94,33 +95,6 @@ async def token(
         issued.metadata, name=name, namespace=namespace, creation_timestamp=api.now(), resource_version=""
     )
     return Item("", replace(issued, metadata=metadata), 0)
-
-
-# ------------------------------------------------------------------ eviction
-
-
-async def evict(
-    api: Api, ctx: RequestContext, resource: Resource, namespace: str, name: str, eviction: policy_v1.Eviction
-) -> Item:
-    """Deletes a pod unless a PodDisruptionBudget forbids it now. Raises TooManyRequests."""
-    held = await api.get(ctx, resource, namespace, name)
-    pod = held.object
-    budgets = SCHEME.by_plural("policy", "v1", "poddisruptionbudgets")
-    if budgets is not None and pod.status.phase not in ("Succeeded", "Failed"):
-        found = await api.list(ctx, budgets, namespace)
-        for item in found.items:
-            budget = item.object
-            if not label_query(budget.spec.selector).matches(pod.metadata.labels):
-                continue
-            if budget.status.disruptions_allowed <= 0:
-                raise TooManyRequests(
-                    "Cannot evict pod as it would violate the pod's disruption budget.",
-                    details={"causes_budget": budget.metadata.name},
-                    retry_after=10,
-                )
-    options = eviction.delete_options or meta_v1.DeleteOptions()
-    deleted = await api.delete(ctx, resource, namespace, name, options)
-    return deleted.item
 
 
 # ------------------------------------------------------------------ scale

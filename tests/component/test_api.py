@@ -22,7 +22,7 @@ from kubeapi.clock import LoopClock, SystemClock
 from kubeapi.errors import AlreadyExists, BadRequest, Conflict, Expired, Forbidden, InternalError, Invalid, NotFound
 from kubeapi.meta import replace
 from kubeapi.scheme import SCHEME, Resource
-from kubeapi.types import apps_v1, autoscaling_v1, core_v1, discovery_v1, meta_v1, networking_v1, policy_v1
+from kubeapi.types import apps_v1, autoscaling_v1, core_v1, discovery_v1, meta_v1, networking_v1
 
 
 def resource(kind: Any) -> Resource:
@@ -242,19 +242,6 @@ async def test_propagation_becomes_a_finalizer(api: Api) -> None:
     options = meta_v1.DeleteOptions(propagation_policy="Foreground")
     marked = await api.delete(CTX, DEPLOYMENTS, "default", "web", options)
     assert marked.item.object.metadata.finalizers == ["foregroundDeletion"]
-
-
-async def test_eviction_respects_a_budget(api: Api) -> None:
-    await api.create(CTX, PODS, "default", pod(app="web"))
-    budget = policy_v1.PodDisruptionBudget(
-        metadata=meta_v1.ObjectMeta(name="b"),
-        spec=policy_v1.PodDisruptionBudgetSpec(selector=meta_v1.LabelSelector(match_labels={"app": "web"})),
-    )
-    await api.create(CTX, resource(policy_v1.PodDisruptionBudget), "default", budget)
-    from kubeapi.errors import TooManyRequests
-
-    with pytest.raises(TooManyRequests, match="disruption budget"):
-        await api.create(CTX, PODS, "default", policy_v1.Eviction(), name="web", subresource="eviction")
 
 
 # ------------------------------------------------------------------ lists and watches
