@@ -124,7 +124,12 @@ class Emitter:
             if name != f.json_name:
                 renames[name] = f.json_name
             lines.append(f"    {name}: {self._annotation(f)}")
-        words = ["Struct", "frozen=True", "kw_only=True", "omit_defaults=True", "forbid_unknown_fields=True"]
+        # gc=False: what is read from JSON has no cycles, and the collector need not walk a cache of thousands.
+        words = [
+            "Struct",
+            *(f"{w}=True" for w in ("frozen", "kw_only", "omit_defaults", "forbid_unknown_fields")),
+            "gc=False",
+        ]
         if renames:
             pairs = "".join(f'        "{k}": "{v}",\n' for k, v in renames.items())
             words.append("rename={\n" + pairs + "    }")

@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from sampan import collector
+
 COMMANDS = {
     "up": "start a cluster on this machine",
     "down": "end the cluster of this machine and remove what it left",
@@ -30,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"sampan: no command {words[0]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    collector.rest()
     module = importlib.import_module(f"sampan.{words[0]}")
+    collector.settle()
     return int(module.main(words[1:]))
 
 

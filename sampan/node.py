@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
+import uvloop
+
 from kubeapi.client.events import EventRecorder
 from kubeapi.client.grpc_client import connect
 from kubeapi.client.informer import Informer
@@ -258,7 +260,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run_from(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return asyncio.run(_main(args))
+    return int(uvloop.run(_main(args)))
 
 
 async def _main(args: argparse.Namespace) -> int:

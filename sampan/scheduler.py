@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     election.check(parser, args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    gc.set_threshold(50_000, 20, 50)  # the cache is large and free of cycles: looking through it costs a third of all time
     uvloop.run(election.until_stopped(_serve(args), name="scheduler"))
     return 0
 

@@ -228,7 +228,12 @@ class LocalClient:
 
 def _as(type_: type[T], found: Any) -> T:
     """A write to a subresource may answer with another kind; keep what both have, as the wire would."""
-    return found if isinstance(found, type_) else codec.from_builtins(type_, codec.to_builtins(found))
+    if isinstance(found, type_):
+        return found
+    empty: Any = type_()
+    if not hasattr(empty, "spec"):  # a Binding, an Eviction: thousands of them, and only the metadata is common
+        return cast(T, replace(empty, metadata=found.metadata))
+    return codec.from_builtins(type_, codec.to_builtins(found))
 
 
 def _bookmark(type_: type[T], revision: int) -> T:

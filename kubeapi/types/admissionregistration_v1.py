@@ -14,6 +14,7 @@ class Rule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_groups": "apiGroups",
         "api_versions": "apiVersions",
@@ -31,6 +32,7 @@ class ValidatingAdmissionPolicySpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "param_kind": "paramKind",
         "match_constraints": "matchConstraints",
@@ -54,6 +56,7 @@ class ValidatingAdmissionPolicyStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "type_checking": "typeChecking",
@@ -70,6 +73,7 @@ class ValidatingAdmissionPolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -87,6 +91,7 @@ class TypeChecking(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "expression_warnings": "expressionWarnings",
     },
@@ -100,6 +105,7 @@ class ExpressionWarning(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "field_ref": "fieldRef",
     },
@@ -114,6 +120,7 @@ class ValidatingAdmissionPolicyList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ValidatingAdmissionPolicy] = field(default_factory=lambda: [])
@@ -125,6 +132,7 @@ class ParamKind(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -139,6 +147,7 @@ class Validation(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "message_expression": "messageExpression",
     },
@@ -155,6 +164,7 @@ class Variable(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     expression: str = field(default_factory=str)
@@ -166,6 +176,7 @@ class AuditAnnotation(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "value_expression": "valueExpression",
     },
@@ -180,6 +191,7 @@ class ValidatingAdmissionPolicyBindingSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "policy_name": "policyName",
         "param_ref": "paramRef",
@@ -199,6 +211,7 @@ class ValidatingAdmissionPolicyBinding(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -215,6 +228,7 @@ class ValidatingAdmissionPolicyBindingList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ValidatingAdmissionPolicyBinding] = field(default_factory=lambda: [])
@@ -226,6 +240,7 @@ class ParamRef(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "parameter_not_found_action": "parameterNotFoundAction",
     },
@@ -242,6 +257,7 @@ class MatchResources(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "namespace_selector": "namespaceSelector",
         "object_selector": "objectSelector",
@@ -263,6 +279,7 @@ class NamedRuleWithOperations(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_names": "resourceNames",
         "api_groups": "apiGroups",
@@ -283,6 +300,7 @@ class ValidatingWebhookConfiguration(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -299,6 +317,7 @@ class ValidatingWebhookConfigurationList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ValidatingWebhookConfiguration] = field(default_factory=lambda: [])
@@ -310,6 +329,7 @@ class MutatingWebhookConfiguration(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -326,6 +346,7 @@ class MutatingWebhookConfigurationList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[MutatingWebhookConfiguration] = field(default_factory=lambda: [])
@@ -337,6 +358,7 @@ class WebhookClientConfig(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "ca_bundle": "caBundle",
     },
@@ -352,6 +374,7 @@ class ValidatingWebhook(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "client_config": "clientConfig",
         "failure_policy": "failurePolicy",
@@ -383,6 +406,7 @@ class MutatingWebhook(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "client_config": "clientConfig",
         "failure_policy": "failurePolicy",
@@ -416,6 +440,7 @@ class MutatingAdmissionPolicySpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "param_kind": "paramKind",
         "match_constraints": "matchConstraints",
@@ -439,6 +464,7 @@ class MutatingAdmissionPolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -455,6 +481,7 @@ class MutatingAdmissionPolicyList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[MutatingAdmissionPolicy] = field(default_factory=lambda: [])
@@ -466,6 +493,7 @@ class Mutation(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "patch_type": "patchType",
         "apply_configuration": "applyConfiguration",
@@ -483,6 +511,7 @@ class ApplyConfiguration(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     expression: str = ""
 
@@ -493,6 +522,7 @@ class JSONPatch(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     expression: str = ""
 
@@ -503,6 +533,7 @@ class MutatingAdmissionPolicyBindingSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "policy_name": "policyName",
         "param_ref": "paramRef",
@@ -520,6 +551,7 @@ class MutatingAdmissionPolicyBinding(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -536,6 +568,7 @@ class MutatingAdmissionPolicyBindingList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[MutatingAdmissionPolicyBinding] = field(default_factory=lambda: [])
@@ -547,6 +580,7 @@ class RuleWithOperations(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_groups": "apiGroups",
         "api_versions": "apiVersions",
@@ -565,6 +599,7 @@ class ServiceReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     namespace: str = field(default_factory=str)
     name: str = field(default_factory=str)
@@ -578,6 +613,7 @@ class MatchCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     expression: str = field(default_factory=str)

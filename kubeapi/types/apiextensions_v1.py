@@ -16,6 +16,7 @@ class CustomResourceDefinitionNames(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "short_names": "shortNames",
         "list_kind": "listKind",
@@ -35,6 +36,7 @@ class CustomResourceDefinitionSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "preserve_unknown_fields": "preserveUnknownFields",
     },
@@ -53,6 +55,7 @@ class CustomResourceConversion(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     strategy: str = field(default_factory=str)
     webhook: WebhookConversion | None = None
@@ -64,6 +67,7 @@ class WebhookConversion(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "client_config": "clientConfig",
         "conversion_review_versions": "conversionReviewVersions",
@@ -79,6 +83,7 @@ class WebhookClientConfig(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "ca_bundle": "caBundle",
     },
@@ -94,6 +99,7 @@ class ServiceReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     namespace: str = field(default_factory=str)
     name: str = field(default_factory=str)
@@ -107,6 +113,7 @@ class CustomResourceDefinitionVersion(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "deprecation_warning": "deprecationWarning",
         "additional_printer_columns": "additionalPrinterColumns",
@@ -130,6 +137,7 @@ class SelectableField(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "json_path": "jsonPath",
     },
@@ -143,6 +151,7 @@ class CustomResourceColumnDefinition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "json_path": "jsonPath",
     },
@@ -161,6 +170,7 @@ class CustomResourceDefinitionCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
         "observed_generation": "observedGeneration",
@@ -180,6 +190,7 @@ class CustomResourceDefinitionStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "accepted_names": "acceptedNames",
         "stored_versions": "storedVersions",
@@ -198,6 +209,7 @@ class CustomResourceDefinition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -215,6 +227,7 @@ class CustomResourceDefinitionList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[CustomResourceDefinition] = field(default_factory=lambda: [])
@@ -226,6 +239,7 @@ class CustomResourceValidation(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "open_apiv3_schema": "openAPIV3Schema",
     },
@@ -239,6 +253,7 @@ class CustomResourceSubresources(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     status: CustomResourceSubresourceStatus | None = None
     scale: CustomResourceSubresourceScale | None = None
@@ -250,6 +265,7 @@ class CustomResourceSubresourceStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     pass
 
@@ -260,6 +276,7 @@ class CustomResourceSubresourceScale(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "spec_replicas_path": "specReplicasPath",
         "status_replicas_path": "statusReplicasPath",
@@ -277,6 +294,7 @@ class ConversionReview(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -293,6 +311,7 @@ class ConversionRequest(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "desired_api_version": "desiredAPIVersion",
     },
@@ -308,6 +327,7 @@ class ConversionResponse(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "converted_objects": "convertedObjects",
     },
@@ -323,6 +343,7 @@ class JSONSchemaProps(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "schema": "$schema",
         "ref": "$ref",
@@ -405,6 +426,7 @@ class ValidationRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "message_expression": "messageExpression",
         "field_path": "fieldPath",
@@ -425,6 +447,7 @@ class ExternalDocumentation(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     description: str = ""
     url: str = ""

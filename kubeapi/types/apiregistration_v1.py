@@ -14,6 +14,7 @@ class APIServiceList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[APIService] = field(default_factory=lambda: [])
@@ -25,6 +26,7 @@ class ServiceReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     namespace: str = ""
     name: str = ""
@@ -37,6 +39,7 @@ class APIServiceSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "insecure_skip_tls_verify": "insecureSkipTLSVerify",
         "ca_bundle": "caBundle",
@@ -59,6 +62,7 @@ class APIServiceCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
     },
@@ -76,6 +80,7 @@ class APIServiceStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     conditions: list[APIServiceCondition] = []
 
@@ -86,6 +91,7 @@ class APIService(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },

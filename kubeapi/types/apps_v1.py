@@ -16,6 +16,7 @@ class StatefulSetUpdateStrategy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "rolling_update": "rollingUpdate",
     },
@@ -30,6 +31,7 @@ class StatefulSetSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_claim_templates": "volumeClaimTemplates",
         "service_name": "serviceName",
@@ -59,6 +61,7 @@ class StatefulSetStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "ready_replicas": "readyReplicas",
@@ -88,6 +91,7 @@ class StatefulSet(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -105,6 +109,7 @@ class RollingUpdateStatefulSetStrategy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "max_unavailable": "maxUnavailable",
     },
@@ -119,6 +124,7 @@ class StatefulSetPersistentVolumeClaimRetentionPolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "when_deleted": "whenDeleted",
         "when_scaled": "whenScaled",
@@ -134,6 +140,7 @@ class StatefulSetOrdinals(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     start: Int32 = field(default_factory=int)
 
@@ -144,6 +151,7 @@ class StatefulSetCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
     },
@@ -161,6 +169,7 @@ class StatefulSetList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[StatefulSet] = field(default_factory=lambda: [])
@@ -172,6 +181,7 @@ class DeploymentStrategy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "rolling_update": "rollingUpdate",
     },
@@ -186,6 +196,7 @@ class DeploymentSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "min_ready_seconds": "minReadySeconds",
         "revision_history_limit": "revisionHistoryLimit",
@@ -208,6 +219,7 @@ class DeploymentStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "updated_replicas": "updatedReplicas",
@@ -235,6 +247,7 @@ class Deployment(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -252,6 +265,7 @@ class RollingUpdateDeployment(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "max_unavailable": "maxUnavailable",
         "max_surge": "maxSurge",
@@ -267,6 +281,7 @@ class DeploymentCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_update_time": "lastUpdateTime",
         "last_transition_time": "lastTransitionTime",
@@ -286,6 +301,7 @@ class DeploymentList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Deployment] = field(default_factory=lambda: [])
@@ -297,6 +313,7 @@ class DaemonSetUpdateStrategy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "rolling_update": "rollingUpdate",
     },
@@ -311,6 +328,7 @@ class RollingUpdateDaemonSet(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "max_unavailable": "maxUnavailable",
         "max_surge": "maxSurge",
@@ -326,6 +344,7 @@ class DaemonSetSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "update_strategy": "updateStrategy",
         "min_ready_seconds": "minReadySeconds",
@@ -345,6 +364,7 @@ class DaemonSetStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "current_number_scheduled": "currentNumberScheduled",
         "number_misscheduled": "numberMisscheduled",
@@ -375,6 +395,7 @@ class DaemonSetCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
     },
@@ -392,6 +413,7 @@ class DaemonSet(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -409,6 +431,7 @@ class DaemonSetList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[DaemonSet] = field(default_factory=lambda: [])
@@ -420,6 +443,7 @@ class ReplicaSetSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "min_ready_seconds": "minReadySeconds",
     },
@@ -436,6 +460,7 @@ class ReplicaSetStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "fully_labeled_replicas": "fullyLabeledReplicas",
         "ready_replicas": "readyReplicas",
@@ -459,6 +484,7 @@ class ReplicaSet(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -476,6 +502,7 @@ class ReplicaSetList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ReplicaSet] = field(default_factory=lambda: [])
@@ -487,6 +514,7 @@ class ReplicaSetCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
     },
@@ -504,6 +532,7 @@ class ControllerRevision(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -521,6 +550,7 @@ class ControllerRevisionList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ControllerRevision] = field(default_factory=lambda: [])

@@ -14,6 +14,7 @@ class TokenReviewSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     token: str = ""
     audiences: list[str] = []
@@ -25,6 +26,7 @@ class UserInfo(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     username: str = ""
     uid: str = ""
@@ -38,6 +40,7 @@ class TokenReviewStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     authenticated: bool = False
     user: UserInfo = UserInfo()
@@ -51,6 +54,7 @@ class TokenReview(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -68,6 +72,7 @@ class TokenRequestSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "expiration_seconds": "expirationSeconds",
         "bound_object_ref": "boundObjectRef",
@@ -85,6 +90,7 @@ class TokenRequestStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "expiration_timestamp": "expirationTimestamp",
     },
@@ -99,6 +105,7 @@ class TokenRequest(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -116,6 +123,7 @@ class BoundObjectReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -132,6 +140,7 @@ class SelfSubjectReviewStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "user_info": "userInfo",
     },
@@ -145,6 +154,7 @@ class SelfSubjectReview(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },

@@ -13,6 +13,7 @@ class SubjectAccessReviewSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_attributes": "resourceAttributes",
         "non_resource_attributes": "nonResourceAttributes",
@@ -32,6 +33,7 @@ class SubjectAccessReviewStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "evaluation_error": "evaluationError",
     },
@@ -48,6 +50,7 @@ class SubjectAccessReview(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -65,6 +68,7 @@ class SelfSubjectAccessReviewSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_attributes": "resourceAttributes",
         "non_resource_attributes": "nonResourceAttributes",
@@ -80,6 +84,7 @@ class SelfSubjectAccessReview(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -97,6 +102,7 @@ class LocalSubjectAccessReview(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -114,6 +120,7 @@ class ResourceAttributes(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "field_selector": "fieldSelector",
         "label_selector": "labelSelector",
@@ -136,6 +143,7 @@ class LabelSelectorAttributes(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "raw_selector": "rawSelector",
     },
@@ -150,6 +158,7 @@ class FieldSelectorAttributes(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "raw_selector": "rawSelector",
     },
@@ -164,6 +173,7 @@ class NonResourceAttributes(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     path: str = ""
     verb: str = ""
@@ -175,6 +185,7 @@ class SelfSubjectRulesReviewSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     namespace: str = ""
 
@@ -185,6 +196,7 @@ class SubjectRulesReviewStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_rules": "resourceRules",
         "non_resource_rules": "nonResourceRules",
@@ -203,6 +215,7 @@ class SelfSubjectRulesReview(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -220,6 +233,7 @@ class ResourceRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_groups": "apiGroups",
         "resource_names": "resourceNames",
@@ -237,6 +251,7 @@ class NonResourceRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "non_resource_urls": "nonResourceURLs",
     },

@@ -14,6 +14,7 @@ class CrossVersionObjectReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -29,6 +30,7 @@ class HorizontalPodAutoscalerSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "scale_target_ref": "scaleTargetRef",
         "min_replicas": "minReplicas",
@@ -48,6 +50,7 @@ class HorizontalPodAutoscalerStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "last_scale_time": "lastScaleTime",
@@ -69,6 +72,7 @@ class HorizontalPodAutoscaler(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -86,6 +90,7 @@ class HorizontalPodAutoscalerList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[HorizontalPodAutoscaler] = field(default_factory=lambda: [])
@@ -97,6 +102,7 @@ class ScaleSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     replicas: Int32 = 0
 
@@ -107,6 +113,7 @@ class ScaleStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     replicas: Int32 = field(default_factory=int)
     selector: str = ""
@@ -118,6 +125,7 @@ class Scale(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -135,6 +143,7 @@ class MetricSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "container_resource": "containerResource",
     },
@@ -153,6 +162,7 @@ class ObjectMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "metric_name": "metricName",
         "target_value": "targetValue",
@@ -172,6 +182,7 @@ class PodsMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "metric_name": "metricName",
         "target_average_value": "targetAverageValue",
@@ -188,6 +199,7 @@ class ResourceMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "target_average_utilization": "targetAverageUtilization",
         "target_average_value": "targetAverageValue",
@@ -204,6 +216,7 @@ class ContainerResourceMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "target_average_utilization": "targetAverageUtilization",
         "target_average_value": "targetAverageValue",
@@ -221,6 +234,7 @@ class ExternalMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "metric_name": "metricName",
         "metric_selector": "metricSelector",
@@ -240,6 +254,7 @@ class MetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "container_resource": "containerResource",
     },
@@ -258,6 +273,7 @@ class HorizontalPodAutoscalerCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
         "observed_generation": "observedGeneration",
@@ -277,6 +293,7 @@ class ObjectMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "metric_name": "metricName",
         "current_value": "currentValue",
@@ -296,6 +313,7 @@ class PodsMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "metric_name": "metricName",
         "current_average_value": "currentAverageValue",
@@ -312,6 +330,7 @@ class ResourceMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "current_average_utilization": "currentAverageUtilization",
         "current_average_value": "currentAverageValue",
@@ -328,6 +347,7 @@ class ContainerResourceMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "current_average_utilization": "currentAverageUtilization",
         "current_average_value": "currentAverageValue",
@@ -345,6 +365,7 @@ class ExternalMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "metric_name": "metricName",
         "metric_selector": "metricSelector",

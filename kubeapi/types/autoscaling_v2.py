@@ -14,6 +14,7 @@ class CrossVersionObjectReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -29,6 +30,7 @@ class HorizontalPodAutoscalerSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "scale_target_ref": "scaleTargetRef",
         "min_replicas": "minReplicas",
@@ -48,6 +50,7 @@ class HorizontalPodAutoscalerStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "last_scale_time": "lastScaleTime",
@@ -70,6 +73,7 @@ class HorizontalPodAutoscaler(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -87,6 +91,7 @@ class MetricSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "container_resource": "containerResource",
     },
@@ -105,6 +110,7 @@ class HorizontalPodAutoscalerBehavior(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "scale_up": "scaleUp",
         "scale_down": "scaleDown",
@@ -120,6 +126,7 @@ class HPAScalingRules(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "stabilization_window_seconds": "stabilizationWindowSeconds",
         "select_policy": "selectPolicy",
@@ -137,6 +144,7 @@ class HPAScalingPolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "period_seconds": "periodSeconds",
     },
@@ -152,6 +160,7 @@ class MetricTarget(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "average_value": "averageValue",
         "average_utilization": "averageUtilization",
@@ -169,6 +178,7 @@ class MetricIdentifier(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     selector: meta_v1.LabelSelector | None = None
@@ -180,6 +190,7 @@ class ObjectMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "described_object": "describedObject",
     },
@@ -195,6 +206,7 @@ class PodsMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metric: MetricIdentifier = MetricIdentifier()
     target: MetricTarget = MetricTarget()
@@ -206,6 +218,7 @@ class ResourceMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     target: MetricTarget = MetricTarget()
@@ -217,6 +230,7 @@ class ContainerResourceMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     target: MetricTarget = MetricTarget()
@@ -229,6 +243,7 @@ class ExternalMetricSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metric: MetricIdentifier = MetricIdentifier()
     target: MetricTarget = MetricTarget()
@@ -240,6 +255,7 @@ class HorizontalPodAutoscalerCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
         "observed_generation": "observedGeneration",
@@ -259,6 +275,7 @@ class MetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "container_resource": "containerResource",
     },
@@ -277,6 +294,7 @@ class MetricValueStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "average_value": "averageValue",
         "average_utilization": "averageUtilization",
@@ -293,6 +311,7 @@ class ObjectMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "described_object": "describedObject",
     },
@@ -308,6 +327,7 @@ class PodsMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metric: MetricIdentifier = MetricIdentifier()
     current: MetricValueStatus = MetricValueStatus()
@@ -319,6 +339,7 @@ class ResourceMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     current: MetricValueStatus = MetricValueStatus()
@@ -330,6 +351,7 @@ class ContainerResourceMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     current: MetricValueStatus = MetricValueStatus()
@@ -342,6 +364,7 @@ class ExternalMetricStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metric: MetricIdentifier = MetricIdentifier()
     current: MetricValueStatus = MetricValueStatus()
@@ -353,6 +376,7 @@ class HorizontalPodAutoscalerList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[HorizontalPodAutoscaler] = field(default_factory=lambda: [])

@@ -14,6 +14,7 @@ class JobSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "active_deadline_seconds": "activeDeadlineSeconds",
         "pod_failure_policy": "podFailurePolicy",
@@ -53,6 +54,7 @@ class JobStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "start_time": "startTime",
         "completion_time": "completionTime",
@@ -80,6 +82,7 @@ class Job(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -97,6 +100,7 @@ class JobList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Job] = field(default_factory=lambda: [])
@@ -108,6 +112,7 @@ class PodFailurePolicyOnExitCodesRequirement(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "container_name": "containerName",
     },
@@ -123,6 +128,7 @@ class PodFailurePolicyOnPodConditionsPattern(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     type: str = field(default_factory=str)
     status: str = field(default_factory=str)
@@ -134,6 +140,7 @@ class PodFailurePolicyRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "on_exit_codes": "onExitCodes",
         "on_pod_conditions": "onPodConditions",
@@ -150,6 +157,7 @@ class PodFailurePolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     rules: list[PodFailurePolicyRule] = field(default_factory=lambda: [])
 
@@ -160,6 +168,7 @@ class SuccessPolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     rules: list[SuccessPolicyRule] = field(default_factory=lambda: [])
 
@@ -170,6 +179,7 @@ class SuccessPolicyRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "succeeded_indexes": "succeededIndexes",
         "succeeded_count": "succeededCount",
@@ -185,6 +195,7 @@ class JobSchedulingConfiguration(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     pass
 
@@ -195,6 +206,7 @@ class UncountedTerminatedPods(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     succeeded: list[str] = []
     failed: list[str] = []
@@ -206,6 +218,7 @@ class JobCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_probe_time": "lastProbeTime",
         "last_transition_time": "lastTransitionTime",
@@ -225,6 +238,7 @@ class JobTemplateSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ObjectMeta = meta_v1.ObjectMeta()
     spec: JobSpec = JobSpec()
@@ -236,6 +250,7 @@ class CronJobSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "time_zone": "timeZone",
         "starting_deadline_seconds": "startingDeadlineSeconds",
@@ -261,6 +276,7 @@ class CronJobStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_schedule_time": "lastScheduleTime",
         "last_successful_time": "lastSuccessfulTime",
@@ -277,6 +293,7 @@ class CronJob(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -294,6 +311,7 @@ class CronJobList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[CronJob] = field(default_factory=lambda: [])

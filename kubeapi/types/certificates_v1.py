@@ -14,6 +14,7 @@ class CertificateSigningRequestSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "signer_name": "signerName",
         "expiration_seconds": "expirationSeconds",
@@ -35,6 +36,7 @@ class CertificateSigningRequestStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     conditions: list[CertificateSigningRequestCondition] = []
     certificate: bytes = b""
@@ -46,6 +48,7 @@ class CertificateSigningRequest(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -63,6 +66,7 @@ class CertificateSigningRequestCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_update_time": "lastUpdateTime",
         "last_transition_time": "lastTransitionTime",
@@ -82,6 +86,7 @@ class CertificateSigningRequestList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[CertificateSigningRequest] = field(default_factory=lambda: [])
@@ -93,6 +98,7 @@ class ClusterTrustBundleSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "signer_name": "signerName",
         "trust_bundle": "trustBundle",
@@ -108,6 +114,7 @@ class ClusterTrustBundle(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -124,6 +131,7 @@ class ClusterTrustBundleList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ClusterTrustBundle] = field(default_factory=lambda: [])
@@ -135,6 +143,7 @@ class PodCertificateRequestSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "signer_name": "signerName",
         "pod_name": "podName",
@@ -166,6 +175,7 @@ class PodCertificateRequestStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "certificate_chain": "certificateChain",
         "not_before": "notBefore",
@@ -186,6 +196,7 @@ class PodCertificateRequest(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -203,6 +214,7 @@ class PodCertificateRequestList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[PodCertificateRequest] = field(default_factory=lambda: [])

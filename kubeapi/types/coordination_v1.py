@@ -14,6 +14,7 @@ class LeaseSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "holder_identity": "holderIdentity",
         "lease_duration_seconds": "leaseDurationSeconds",
@@ -38,6 +39,7 @@ class Lease(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -54,6 +56,7 @@ class LeaseList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Lease] = field(default_factory=lambda: [])

@@ -14,6 +14,7 @@ class Volume(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "host_path": "hostPath",
         "empty_dir": "emptyDir",
@@ -71,6 +72,7 @@ class VolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "host_path": "hostPath",
         "empty_dir": "emptyDir",
@@ -127,6 +129,7 @@ class PersistentVolumeClaimVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "claim_name": "claimName",
         "read_only": "readOnly",
@@ -142,6 +145,7 @@ class PersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "gce_persistent_disk": "gcePersistentDisk",
         "aws_elastic_block_store": "awsElasticBlockStore",
@@ -185,6 +189,7 @@ class PersistentVolumeSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "gce_persistent_disk": "gcePersistentDisk",
         "aws_elastic_block_store": "awsElasticBlockStore",
@@ -245,6 +250,7 @@ class PersistentVolumeStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_phase_transition_time": "lastPhaseTransitionTime",
     },
@@ -261,6 +267,7 @@ class PersistentVolume(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -278,6 +285,7 @@ class VolumeNodeAffinity(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     required: NodeSelector | None = None
 
@@ -288,6 +296,7 @@ class PersistentVolumeList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[PersistentVolume] = field(default_factory=lambda: [])
@@ -299,6 +308,7 @@ class VolumeResourceRequirements(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     limits: dict[str, Quantity] = {}
     requests: dict[str, Quantity] = {}
@@ -310,6 +320,7 @@ class PersistentVolumeClaimSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "access_modes": "accessModes",
         "volume_name": "volumeName",
@@ -337,6 +348,7 @@ class PersistentVolumeClaimStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "access_modes": "accessModes",
         "allocated_resources": "allocatedResources",
@@ -363,6 +375,7 @@ class PersistentVolumeClaim(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -380,6 +393,7 @@ class PersistentVolumeClaimList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[PersistentVolumeClaim] = field(default_factory=lambda: [])
@@ -391,6 +405,7 @@ class TypedObjectReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_group": "apiGroup",
     },
@@ -407,6 +422,7 @@ class ModifyVolumeStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "target_volume_attributes_class_name": "targetVolumeAttributesClassName",
     },
@@ -421,6 +437,7 @@ class PersistentVolumeClaimCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_probe_time": "lastProbeTime",
         "last_transition_time": "lastTransitionTime",
@@ -440,6 +457,7 @@ class VolumeHealthCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     status: str = field(default_factory=str)
     reason: str = field(default_factory=str)
@@ -452,6 +470,7 @@ class VolumeHealthStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "health_conditions": "healthConditions",
         "last_transition_time": "lastTransitionTime",
@@ -467,6 +486,7 @@ class PodVolumeHealth(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "health_conditions": "healthConditions",
         "last_transition_time": "lastTransitionTime",
@@ -483,6 +503,7 @@ class HostPathVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     path: str = field(default_factory=str)
     type: str | None = None
@@ -494,6 +515,7 @@ class EmptyDirVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "size_limit": "sizeLimit",
     },
@@ -509,6 +531,7 @@ class GlusterfsVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "read_only": "readOnly",
     },
@@ -524,6 +547,7 @@ class GlusterfsPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "read_only": "readOnly",
         "endpoints_namespace": "endpointsNamespace",
@@ -541,6 +565,7 @@ class RBDVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "fs_type": "fsType",
         "secret_ref": "secretRef",
@@ -563,6 +588,7 @@ class RBDPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "fs_type": "fsType",
         "secret_ref": "secretRef",
@@ -585,6 +611,7 @@ class CinderVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_id": "volumeID",
         "fs_type": "fsType",
@@ -604,6 +631,7 @@ class CinderPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_id": "volumeID",
         "fs_type": "fsType",
@@ -623,6 +651,7 @@ class CephFSVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_file": "secretFile",
         "secret_ref": "secretRef",
@@ -643,6 +672,7 @@ class SecretReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     namespace: str = ""
@@ -654,6 +684,7 @@ class CephFSPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_file": "secretFile",
         "secret_ref": "secretRef",
@@ -674,6 +705,7 @@ class FlockerVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "dataset_name": "datasetName",
         "dataset_uuid": "datasetUUID",
@@ -689,6 +721,7 @@ class GCEPersistentDiskVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pd_name": "pdName",
         "fs_type": "fsType",
@@ -707,6 +740,7 @@ class QuobyteVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "read_only": "readOnly",
     },
@@ -725,6 +759,7 @@ class FlexPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "fs_type": "fsType",
         "secret_ref": "secretRef",
@@ -744,6 +779,7 @@ class FlexVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "fs_type": "fsType",
         "secret_ref": "secretRef",
@@ -763,6 +799,7 @@ class AWSElasticBlockStoreVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_id": "volumeID",
         "fs_type": "fsType",
@@ -781,6 +818,7 @@ class GitRepoVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     repository: str = field(default_factory=str)
     revision: str = ""
@@ -793,6 +831,7 @@ class SecretVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_name": "secretName",
         "default_mode": "defaultMode",
@@ -812,6 +851,7 @@ class SecretProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     items: list[KeyToPath] = []
@@ -824,6 +864,7 @@ class NFSVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "read_only": "readOnly",
     },
@@ -839,6 +880,7 @@ class ISCSIVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "target_portal": "targetPortal",
         "iscsi_interface": "iscsiInterface",
@@ -869,6 +911,7 @@ class ISCSIPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "target_portal": "targetPortal",
         "iscsi_interface": "iscsiInterface",
@@ -899,6 +942,7 @@ class FCVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "target_wwns": "targetWWNs",
         "fs_type": "fsType",
@@ -918,6 +962,7 @@ class AzureFileVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_name": "secretName",
         "share_name": "shareName",
@@ -935,6 +980,7 @@ class AzureFilePersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_name": "secretName",
         "share_name": "shareName",
@@ -954,6 +1000,7 @@ class VsphereVirtualDiskVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_path": "volumePath",
         "fs_type": "fsType",
@@ -973,6 +1020,7 @@ class PhotonPersistentDiskVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pd_id": "pdID",
         "fs_type": "fsType",
@@ -988,6 +1036,7 @@ class AzureDiskVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "disk_name": "diskName",
         "disk_uri": "diskURI",
@@ -1010,6 +1059,7 @@ class PortworxVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_id": "volumeID",
         "fs_type": "fsType",
@@ -1027,6 +1077,7 @@ class ScaleIOVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_ref": "secretRef",
         "ssl_enabled": "sslEnabled",
@@ -1056,6 +1107,7 @@ class ScaleIOPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_ref": "secretRef",
         "ssl_enabled": "sslEnabled",
@@ -1085,6 +1137,7 @@ class StorageOSVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_name": "volumeName",
         "volume_namespace": "volumeNamespace",
@@ -1106,6 +1159,7 @@ class StorageOSPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_name": "volumeName",
         "volume_namespace": "volumeNamespace",
@@ -1127,6 +1181,7 @@ class ConfigMapVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "default_mode": "defaultMode",
         "default_user": "defaultUser",
@@ -1145,6 +1200,7 @@ class ConfigMapProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     items: list[KeyToPath] = []
@@ -1157,6 +1213,7 @@ class ServiceAccountTokenProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "expiration_seconds": "expirationSeconds",
     },
@@ -1173,6 +1230,7 @@ class ClusterTrustBundleProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "signer_name": "signerName",
         "label_selector": "labelSelector",
@@ -1192,6 +1250,7 @@ class PodCertificateProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "signer_name": "signerName",
         "key_type": "keyType",
@@ -1218,6 +1277,7 @@ class ProjectedVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "default_mode": "defaultMode",
         "default_user": "defaultUser",
@@ -1234,6 +1294,7 @@ class VolumeProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "downward_api": "downwardAPI",
         "config_map": "configMap",
@@ -1256,6 +1317,7 @@ class KeyToPath(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     key: str = field(default_factory=str)
     path: str = field(default_factory=str)
@@ -1269,6 +1331,7 @@ class LocalVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "fs_type": "fsType",
     },
@@ -1283,6 +1346,7 @@ class CSIPersistentVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_handle": "volumeHandle",
         "read_only": "readOnly",
@@ -1313,6 +1377,7 @@ class CSIVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "read_only": "readOnly",
         "fs_type": "fsType",
@@ -1333,6 +1398,7 @@ class EphemeralVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_claim_template": "volumeClaimTemplate",
     },
@@ -1346,6 +1412,7 @@ class PersistentVolumeClaimTemplate(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ObjectMeta = meta_v1.ObjectMeta()
     spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()
@@ -1357,6 +1424,7 @@ class ContainerPort(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "host_port": "hostPort",
         "container_port": "containerPort",
@@ -1376,6 +1444,7 @@ class VolumeMount(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "read_only": "readOnly",
         "recursive_read_only": "recursiveReadOnly",
@@ -1402,6 +1471,7 @@ class VolumeDevice(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "device_path": "devicePath",
     },
@@ -1416,6 +1486,7 @@ class EnvVar(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "value_from": "valueFrom",
     },
@@ -1431,6 +1502,7 @@ class EnvVarSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "field_ref": "fieldRef",
         "resource_field_ref": "resourceFieldRef",
@@ -1452,6 +1524,7 @@ class FileKeySelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "volume_name": "volumeName",
     },
@@ -1468,6 +1541,7 @@ class ObjectFieldSelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "field_path": "fieldPath",
@@ -1483,6 +1557,7 @@ class ResourceFieldSelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "container_name": "containerName",
     },
@@ -1498,6 +1573,7 @@ class ConfigMapKeySelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     key: str = field(default_factory=str)
@@ -1510,6 +1586,7 @@ class SecretKeySelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     key: str = field(default_factory=str)
@@ -1522,6 +1599,7 @@ class EnvFromSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "config_map_ref": "configMapRef",
         "secret_ref": "secretRef",
@@ -1538,6 +1616,7 @@ class ConfigMapEnvSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     optional: bool | None = None
@@ -1549,6 +1628,7 @@ class SecretEnvSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     optional: bool | None = None
@@ -1560,6 +1640,7 @@ class HTTPHeader(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     value: str = field(default_factory=str)
@@ -1571,6 +1652,7 @@ class HTTPGetAction(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "http_headers": "httpHeaders",
     },
@@ -1589,6 +1671,7 @@ class TCPSocketAction(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     port: int | str | None = None
     host: str = ""
@@ -1600,6 +1683,7 @@ class GRPCAction(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     port: Int32 = field(default_factory=int)
     service: str | None = None
@@ -1612,6 +1696,7 @@ class ExecAction(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     command: list[str] = []
 
@@ -1622,6 +1707,7 @@ class SleepAction(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     seconds: Int64 = field(default_factory=int)
 
@@ -1632,6 +1718,7 @@ class Probe(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "http_get": "httpGet",
         "tcp_socket": "tcpSocket",
@@ -1661,6 +1748,7 @@ class ContainerResizePolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_name": "resourceName",
         "restart_policy": "restartPolicy",
@@ -1676,6 +1764,7 @@ class Capabilities(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     add: list[str] = []
     drop: list[str] = []
@@ -1687,6 +1776,7 @@ class ResourceRequirements(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     limits: dict[str, Quantity] = {}
     requests: dict[str, Quantity] = {}
@@ -1699,6 +1789,7 @@ class ResourceClaim(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     request: str = ""
@@ -1710,6 +1801,7 @@ class Container(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "working_dir": "workingDir",
         "env_from": "envFrom",
@@ -1761,6 +1853,7 @@ class ProbeHandler(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "http_get": "httpGet",
         "tcp_socket": "tcpSocket",
@@ -1778,6 +1871,7 @@ class LifecycleHandler(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "http_get": "httpGet",
         "tcp_socket": "tcpSocket",
@@ -1795,6 +1889,7 @@ class Lifecycle(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "post_start": "postStart",
         "pre_stop": "preStop",
@@ -1812,6 +1907,7 @@ class ContainerStateWaiting(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     reason: str = ""
     message: str = ""
@@ -1823,6 +1919,7 @@ class ContainerStateRunning(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "started_at": "startedAt",
     },
@@ -1836,6 +1933,7 @@ class ContainerStateTerminated(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "exit_code": "exitCode",
         "started_at": "startedAt",
@@ -1858,6 +1956,7 @@ class ContainerState(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     waiting: ContainerStateWaiting | None = None
     running: ContainerStateRunning | None = None
@@ -1870,6 +1969,7 @@ class ContainerStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_state": "lastState",
         "restart_count": "restartCount",
@@ -1904,6 +2004,7 @@ class ResourceStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     resources: list[ResourceHealth] = []
@@ -1915,6 +2016,7 @@ class ResourceHealth(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_id": "resourceID",
     },
@@ -1930,6 +2032,7 @@ class ContainerUser(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     linux: LinuxContainerUser | None = None
 
@@ -1940,6 +2043,7 @@ class LinuxContainerUser(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "supplemental_groups": "supplementalGroups",
     },
@@ -1955,6 +2059,7 @@ class PodCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "last_probe_time": "lastProbeTime",
@@ -1976,6 +2081,7 @@ class VolumeMountStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "mount_path": "mountPath",
         "read_only": "readOnly",
@@ -1996,6 +2102,7 @@ class VolumeStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     image: ImageVolumeStatus | None = None
 
@@ -2006,6 +2113,7 @@ class ImageVolumeStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "image_ref": "imageRef",
     },
@@ -2019,6 +2127,7 @@ class ContainerRestartRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "exit_codes": "exitCodes",
     },
@@ -2033,6 +2142,7 @@ class ContainerRestartRuleOnExitCodes(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     operator: str = ""
     values: list[Int32] = []
@@ -2044,6 +2154,7 @@ class NodeSelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "node_selector_terms": "nodeSelectorTerms",
     },
@@ -2057,6 +2168,7 @@ class NodeSelectorTerm(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "match_expressions": "matchExpressions",
         "match_fields": "matchFields",
@@ -2072,6 +2184,7 @@ class NodeSelectorRequirement(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     key: str = field(default_factory=str)
     operator: str = field(default_factory=str)
@@ -2084,6 +2197,7 @@ class TopologySelectorTerm(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "match_label_expressions": "matchLabelExpressions",
     },
@@ -2097,6 +2211,7 @@ class TopologySelectorLabelRequirement(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     key: str = field(default_factory=str)
     values: list[str] = field(default_factory=lambda: [])
@@ -2108,6 +2223,7 @@ class Affinity(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "node_affinity": "nodeAffinity",
         "pod_affinity": "podAffinity",
@@ -2125,6 +2241,7 @@ class PodAffinity(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "required_during_scheduling_ignored_during_execution": "requiredDuringSchedulingIgnoredDuringExecution",
         "preferred_during_scheduling_ignored_during_execution": "preferredDuringSchedulingIgnoredDuringExecution",
@@ -2140,6 +2257,7 @@ class PodAntiAffinity(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "required_during_scheduling_ignored_during_execution": "requiredDuringSchedulingIgnoredDuringExecution",
         "preferred_during_scheduling_ignored_during_execution": "preferredDuringSchedulingIgnoredDuringExecution",
@@ -2155,6 +2273,7 @@ class PodAffinityTerm(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "label_selector": "labelSelector",
         "topology_key": "topologyKey",
@@ -2177,6 +2296,7 @@ class WeightedPodAffinityTerm(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_affinity_term": "podAffinityTerm",
     },
@@ -2191,6 +2311,7 @@ class NodeAffinity(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "required_during_scheduling_ignored_during_execution": "requiredDuringSchedulingIgnoredDuringExecution",
         "preferred_during_scheduling_ignored_during_execution": "preferredDuringSchedulingIgnoredDuringExecution",
@@ -2206,6 +2327,7 @@ class PreferredSchedulingTerm(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     weight: Int32 = field(default_factory=int)
     preference: NodeSelectorTerm = NodeSelectorTerm()
@@ -2217,6 +2339,7 @@ class Taint(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "time_added": "timeAdded",
     },
@@ -2233,6 +2356,7 @@ class Toleration(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "toleration_seconds": "tolerationSeconds",
     },
@@ -2250,6 +2374,7 @@ class PodReadinessGate(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "condition_type": "conditionType",
     },
@@ -2263,6 +2388,7 @@ class PodSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "init_containers": "initContainers",
         "ephemeral_containers": "ephemeralContainers",
@@ -2350,6 +2476,7 @@ class PodResourceClaim(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_claim_name": "resourceClaimName",
         "resource_claim_template_name": "resourceClaimTemplateName",
@@ -2366,6 +2493,7 @@ class PodResourceClaimStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_claim_name": "resourceClaimName",
     },
@@ -2380,6 +2508,7 @@ class PodExtendedResourceClaimStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "request_mappings": "requestMappings",
         "resource_claim_name": "resourceClaimName",
@@ -2395,6 +2524,7 @@ class ContainerExtendedResourceRequest(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "container_name": "containerName",
         "resource_name": "resourceName",
@@ -2412,6 +2542,7 @@ class PodOS(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
 
@@ -2422,6 +2553,7 @@ class PodSchedulingGate(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
 
@@ -2432,6 +2564,7 @@ class PodSchedulingGroup(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_group_name": "podGroupName",
     },
@@ -2445,6 +2578,7 @@ class TopologySpreadConstraint(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "max_skew": "maxSkew",
         "topology_key": "topologyKey",
@@ -2472,6 +2606,7 @@ class HostAlias(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ip: str = field(default_factory=str)
     hostnames: list[str] = []
@@ -2483,6 +2618,7 @@ class PodSecurityContext(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "se_linux_options": "seLinuxOptions",
         "windows_options": "windowsOptions",
@@ -2519,6 +2655,7 @@ class SeccompProfile(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "localhost_profile": "localhostProfile",
     },
@@ -2533,6 +2670,7 @@ class AppArmorProfile(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "localhost_profile": "localhostProfile",
     },
@@ -2547,6 +2685,7 @@ class PodDNSConfig(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     nameservers: list[str] = []
     searches: list[str] = []
@@ -2559,6 +2698,7 @@ class PodDNSConfigOption(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     value: str | None = None
@@ -2570,6 +2710,7 @@ class PodIP(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ip: str = field(default_factory=str)
 
@@ -2580,6 +2721,7 @@ class HostIP(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ip: str = field(default_factory=str)
 
@@ -2590,6 +2732,7 @@ class EphemeralContainerCommon(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "working_dir": "workingDir",
         "env_from": "envFrom",
@@ -2641,6 +2784,7 @@ class EphemeralContainer(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "working_dir": "workingDir",
         "env_from": "envFrom",
@@ -2694,6 +2838,7 @@ class EvictionResponder(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     priority: Int32 | None = None
@@ -2705,6 +2850,7 @@ class PodStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "nominated_node_name": "nominatedNodeName",
@@ -2754,6 +2900,7 @@ class Pod(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -2771,6 +2918,7 @@ class PodList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Pod] = field(default_factory=lambda: [])
@@ -2782,6 +2930,7 @@ class PodTemplateSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ObjectMeta = meta_v1.ObjectMeta()
     spec: PodSpec = PodSpec()
@@ -2793,6 +2942,7 @@ class PodTemplate(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -2809,6 +2959,7 @@ class PodTemplateList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[PodTemplate] = field(default_factory=lambda: [])
@@ -2820,6 +2971,7 @@ class ReplicationControllerSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "min_ready_seconds": "minReadySeconds",
     },
@@ -2836,6 +2988,7 @@ class ReplicationControllerStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "fully_labeled_replicas": "fullyLabeledReplicas",
         "ready_replicas": "readyReplicas",
@@ -2857,6 +3010,7 @@ class ReplicationControllerCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
     },
@@ -2874,6 +3028,7 @@ class ReplicationController(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -2891,6 +3046,7 @@ class ReplicationControllerList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ReplicationController] = field(default_factory=lambda: [])
@@ -2902,6 +3058,7 @@ class SessionAffinityConfig(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "client_ip": "clientIP",
     },
@@ -2915,6 +3072,7 @@ class ClientIPConfig(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "timeout_seconds": "timeoutSeconds",
     },
@@ -2928,6 +3086,7 @@ class LoadBalancerStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ingress: list[LoadBalancerIngress] = []
 
@@ -2938,6 +3097,7 @@ class ServiceStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "load_balancer": "loadBalancer",
     },
@@ -2952,6 +3112,7 @@ class LoadBalancerIngress(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "ip_mode": "ipMode",
     },
@@ -2968,6 +3129,7 @@ class ServiceSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "cluster_ip": "clusterIP",
         "cluster_ips": "clusterIPs",
@@ -3016,6 +3178,7 @@ class ServicePort(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "app_protocol": "appProtocol",
         "target_port": "targetPort",
@@ -3036,6 +3199,7 @@ class Service(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3053,6 +3217,7 @@ class ServiceList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Service] = field(default_factory=lambda: [])
@@ -3064,6 +3229,7 @@ class ServiceAccount(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "image_pull_secrets": "imagePullSecrets",
@@ -3084,6 +3250,7 @@ class ServiceAccountList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ServiceAccount] = field(default_factory=lambda: [])
@@ -3095,6 +3262,7 @@ class Endpoints(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3111,6 +3279,7 @@ class EndpointSubset(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "not_ready_addresses": "notReadyAddresses",
     },
@@ -3126,6 +3295,7 @@ class EndpointAddress(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "node_name": "nodeName",
         "target_ref": "targetRef",
@@ -3143,6 +3313,7 @@ class EndpointPort(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "app_protocol": "appProtocol",
     },
@@ -3159,6 +3330,7 @@ class EndpointsList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Endpoints] = field(default_factory=lambda: [])
@@ -3170,6 +3342,7 @@ class NodeSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_cidr": "podCIDR",
         "pod_cidrs": "podCIDRs",
@@ -3195,6 +3368,7 @@ class NodePodPreemptionPolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "disable_resize_preemption": "disableResizePreemption",
     },
@@ -3208,6 +3382,7 @@ class NodeConfigSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "config_map": "configMap",
     },
@@ -3221,6 +3396,7 @@ class ConfigMapNodeConfigSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_version": "resourceVersion",
         "kubelet_config_key": "kubeletConfigKey",
@@ -3239,6 +3415,7 @@ class DaemonEndpoint(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "port": "Port",
     },
@@ -3252,6 +3429,7 @@ class NodeDaemonEndpoints(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "kubelet_endpoint": "kubeletEndpoint",
     },
@@ -3265,6 +3443,7 @@ class NodeRuntimeHandlerFeatures(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "recursive_read_only_mounts": "recursiveReadOnlyMounts",
         "user_namespaces": "userNamespaces",
@@ -3280,6 +3459,7 @@ class NodeRuntimeHandler(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     features: NodeRuntimeHandlerFeatures | None = None
@@ -3291,6 +3471,7 @@ class NodeFeatures(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "supplemental_groups_policy": "supplementalGroupsPolicy",
     },
@@ -3304,6 +3485,7 @@ class NodeSystemInfo(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "machine_id": "machineID",
         "system_uuid": "systemUUID",
@@ -3335,6 +3517,7 @@ class NodeSwapStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     capacity: Int64 | None = None
 
@@ -3345,6 +3528,7 @@ class NodeConfigStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_known_good": "lastKnownGood",
     },
@@ -3361,6 +3545,7 @@ class NodeStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "daemon_endpoints": "daemonEndpoints",
         "node_info": "nodeInfo",
@@ -3392,6 +3577,7 @@ class AttachedVolume(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "device_path": "devicePath",
     },
@@ -3406,6 +3592,7 @@ class AvoidPods(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "prefer_avoid_pods": "preferAvoidPods",
     },
@@ -3419,6 +3606,7 @@ class PodSignature(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_controller": "podController",
     },
@@ -3432,6 +3620,7 @@ class PreferAvoidPodsEntry(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_signature": "podSignature",
         "eviction_time": "evictionTime",
@@ -3449,6 +3638,7 @@ class ContainerImage(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "size_bytes": "sizeBytes",
     },
@@ -3463,6 +3653,7 @@ class NodeCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_heartbeat_time": "lastHeartbeatTime",
         "last_transition_time": "lastTransitionTime",
@@ -3482,6 +3673,7 @@ class NodeAddress(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     type: str = field(default_factory=str)
     address: str = field(default_factory=str)
@@ -3493,6 +3685,7 @@ class Node(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3510,6 +3703,7 @@ class NodeList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Node] = field(default_factory=lambda: [])
@@ -3521,6 +3715,7 @@ class NamespaceSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     finalizers: list[str] = []
 
@@ -3531,6 +3726,7 @@ class NamespaceStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     phase: str = ""
     conditions: list[NamespaceCondition] = []
@@ -3542,6 +3738,7 @@ class NamespaceCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_transition_time": "lastTransitionTime",
     },
@@ -3559,6 +3756,7 @@ class Namespace(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3576,6 +3774,7 @@ class NamespaceList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Namespace] = field(default_factory=lambda: [])
@@ -3587,6 +3786,7 @@ class ObjectReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "resource_version": "resourceVersion",
@@ -3608,6 +3808,7 @@ class Binding(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3624,6 +3825,7 @@ class Preconditions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     uid: str | None = None
 
@@ -3634,6 +3836,7 @@ class PodLogOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "since_seconds": "sinceSeconds",
@@ -3663,6 +3866,7 @@ class PodAttachOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3682,6 +3886,7 @@ class PodExecOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3702,6 +3907,7 @@ class PodPortForwardOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3717,6 +3923,7 @@ class PodProxyOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3732,6 +3939,7 @@ class NodeProxyOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3747,6 +3955,7 @@ class ServiceProxyOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3762,6 +3971,7 @@ class LocalObjectReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
 
@@ -3772,6 +3982,7 @@ class TypedLocalObjectReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_group": "apiGroup",
     },
@@ -3787,6 +3998,7 @@ class SerializedReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3802,6 +4014,7 @@ class EventSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     component: str = ""
     host: str = ""
@@ -3813,6 +4026,7 @@ class Event(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "involved_object": "involvedObject",
@@ -3848,6 +4062,7 @@ class EventSeries(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_observed_time": "lastObservedTime",
     },
@@ -3862,6 +4077,7 @@ class EventList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Event] = field(default_factory=lambda: [])
@@ -3873,6 +4089,7 @@ class LimitRangeItem(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "default_request": "defaultRequest",
         "max_limit_request_ratio": "maxLimitRequestRatio",
@@ -3892,6 +4109,7 @@ class LimitRangeSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     limits: list[LimitRangeItem] = field(default_factory=lambda: [])
 
@@ -3902,6 +4120,7 @@ class LimitRange(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -3918,6 +4137,7 @@ class LimitRangeList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[LimitRange] = field(default_factory=lambda: [])
@@ -3929,6 +4149,7 @@ class ResourceQuotaSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "scope_selector": "scopeSelector",
     },
@@ -3944,6 +4165,7 @@ class ScopeSelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "match_expressions": "matchExpressions",
     },
@@ -3957,6 +4179,7 @@ class ScopedResourceSelectorRequirement(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "scope_name": "scopeName",
     },
@@ -3972,6 +4195,7 @@ class ResourceQuotaStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     hard: dict[str, Quantity] = {}
     used: dict[str, Quantity] = {}
@@ -3983,6 +4207,7 @@ class ResourceQuota(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -4000,6 +4225,7 @@ class ResourceQuotaList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ResourceQuota] = field(default_factory=lambda: [])
@@ -4011,6 +4237,7 @@ class Secret(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "string_data": "stringData",
@@ -4031,6 +4258,7 @@ class SecretList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Secret] = field(default_factory=lambda: [])
@@ -4042,6 +4270,7 @@ class ConfigMap(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "binary_data": "binaryData",
@@ -4061,6 +4290,7 @@ class ConfigMapList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ConfigMap] = field(default_factory=lambda: [])
@@ -4072,6 +4302,7 @@ class ComponentCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     type: str = field(default_factory=str)
     status: str = field(default_factory=str)
@@ -4085,6 +4316,7 @@ class ComponentStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -4101,6 +4333,7 @@ class ComponentStatusList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ComponentStatus] = field(default_factory=lambda: [])
@@ -4112,6 +4345,7 @@ class DownwardAPIVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "default_mode": "defaultMode",
         "default_user": "defaultUser",
@@ -4128,6 +4362,7 @@ class DownwardAPIVolumeFile(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "field_ref": "fieldRef",
         "resource_field_ref": "resourceFieldRef",
@@ -4146,6 +4381,7 @@ class DownwardAPIProjection(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     items: list[DownwardAPIVolumeFile] = []
 
@@ -4156,6 +4392,7 @@ class SecurityContext(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "se_linux_options": "seLinuxOptions",
         "windows_options": "windowsOptions",
@@ -4189,6 +4426,7 @@ class SELinuxOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     user: str = ""
     role: str = ""
@@ -4202,6 +4440,7 @@ class WindowsSecurityContextOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "gmsa_credential_spec_name": "gmsaCredentialSpecName",
         "gmsa_credential_spec": "gmsaCredentialSpec",
@@ -4221,6 +4460,7 @@ class RangeAllocation(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -4238,6 +4478,7 @@ class Sysctl(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     value: str = field(default_factory=str)
@@ -4249,6 +4490,7 @@ class PortStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     port: Int32 = field(default_factory=int)
     protocol: str = field(default_factory=str)
@@ -4261,6 +4503,7 @@ class ImageVolumeSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pull_policy": "pullPolicy",
     },
@@ -4275,6 +4518,7 @@ class NodeAllocatableResourceClaimStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_claim_name": "resourceClaimName",
     },
@@ -4291,6 +4535,7 @@ class NodeAllocatableMappedResources(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     quantity: Quantity | None = None
@@ -4302,6 +4547,7 @@ class NodeAllocatableOverheadResources(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "per_pod": "perPod",
         "per_container": "perContainer",

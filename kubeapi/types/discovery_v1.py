@@ -14,6 +14,7 @@ class EndpointSlice(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "address_type": "addressType",
@@ -33,6 +34,7 @@ class EndpointConditions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ready: bool | None = None
     serving: bool | None = None
@@ -45,6 +47,7 @@ class Endpoint(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "target_ref": "targetRef",
         "deprecated_topology": "deprecatedTopology",
@@ -67,6 +70,7 @@ class EndpointHints(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "for_zones": "forZones",
         "for_nodes": "forNodes",
@@ -82,6 +86,7 @@ class ForZone(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
 
@@ -92,6 +97,7 @@ class ForNode(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
 
@@ -102,6 +108,7 @@ class EndpointPort(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "app_protocol": "appProtocol",
     },
@@ -118,6 +125,7 @@ class EndpointSliceList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[EndpointSlice] = field(default_factory=lambda: [])

@@ -14,6 +14,7 @@ class Event(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "event_time": "eventTime",
@@ -50,6 +51,7 @@ class EventSeries(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "last_observed_time": "lastObservedTime",
     },
@@ -64,6 +66,7 @@ class EventList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Event] = field(default_factory=lambda: [])

@@ -15,6 +15,7 @@ class TypeMeta(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -29,6 +30,7 @@ class ListMeta(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "self_link": "selfLink",
         "resource_version": "resourceVersion",
@@ -50,6 +52,7 @@ class ShardInfo(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     selector: str = field(default_factory=str)
 
@@ -60,6 +63,7 @@ class ObjectMeta(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "generate_name": "generateName",
         "self_link": "selfLink",
@@ -94,6 +98,7 @@ class OwnerReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "block_owner_deletion": "blockOwnerDeletion",
@@ -113,6 +118,7 @@ class ListOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "label_selector": "labelSelector",
@@ -147,6 +153,7 @@ class GetOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "resource_version": "resourceVersion",
@@ -163,6 +170,7 @@ class DeleteOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "grace_period_seconds": "gracePeriodSeconds",
@@ -188,6 +196,7 @@ class CreateOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "dry_run": "dryRun",
@@ -208,6 +217,7 @@ class PatchOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "dry_run": "dryRun",
@@ -229,6 +239,7 @@ class ApplyOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "dry_run": "dryRun",
@@ -248,6 +259,7 @@ class UpdateOptions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "dry_run": "dryRun",
@@ -268,6 +280,7 @@ class Preconditions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "resource_version": "resourceVersion",
     },
@@ -282,6 +295,7 @@ class Status(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -302,6 +316,7 @@ class StatusDetails(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "retry_after_seconds": "retryAfterSeconds",
     },
@@ -320,6 +335,7 @@ class StatusCause(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     reason: str = ""
     message: str = ""
@@ -332,6 +348,7 @@ class List(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: ListMeta = ListMeta()
     items: list[Any] = field(default_factory=lambda: [])
@@ -343,6 +360,7 @@ class APIVersions(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "server_address_by_client_cidrs": "serverAddressByClientCIDRs",
@@ -360,6 +378,7 @@ class APIGroupList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -375,6 +394,7 @@ class GroupVersionForDiscovery(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "group_version": "groupVersion",
     },
@@ -389,6 +409,7 @@ class APIGroup(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "preferred_version": "preferredVersion",
@@ -409,6 +430,7 @@ class ServerAddressByClientCIDR(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "client_cidr": "clientCIDR",
         "server_address": "serverAddress",
@@ -424,6 +446,7 @@ class APIResource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "singular_name": "singularName",
         "short_names": "shortNames",
@@ -448,6 +471,7 @@ class APIResourceList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "group_version": "groupVersion",
@@ -465,6 +489,7 @@ class RootPaths(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     paths: list[str] = field(default_factory=lambda: [])
 
@@ -475,6 +500,7 @@ class Patch(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     pass
 
@@ -485,6 +511,7 @@ class LabelSelector(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "match_labels": "matchLabels",
         "match_expressions": "matchExpressions",
@@ -500,6 +527,7 @@ class LabelSelectorRequirement(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     key: str = field(default_factory=str)
     operator: str = field(default_factory=str)
@@ -512,6 +540,7 @@ class FieldSelectorRequirement(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     key: str = field(default_factory=str)
     operator: str = field(default_factory=str)
@@ -524,6 +553,7 @@ class ManagedFieldsEntry(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "fields_type": "fieldsType",
@@ -545,6 +575,7 @@ class PartialObjectMetadata(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -560,6 +591,7 @@ class PartialObjectMetadataList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: ListMeta = ListMeta()
     items: list[PartialObjectMetadata] = field(default_factory=lambda: [])
@@ -571,6 +603,7 @@ class Condition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "last_transition_time": "lastTransitionTime",

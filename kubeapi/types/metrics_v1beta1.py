@@ -14,6 +14,7 @@ class NodeMetrics(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -32,6 +33,7 @@ class NodeMetricsList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[NodeMetrics] = field(default_factory=lambda: [])
@@ -43,6 +45,7 @@ class PodMetrics(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -61,6 +64,7 @@ class PodMetricsList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[PodMetrics] = field(default_factory=lambda: [])
@@ -72,6 +76,7 @@ class ContainerMetrics(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     usage: dict[str, Quantity] = {}

@@ -14,6 +14,7 @@ class NetworkPolicySpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_selector": "podSelector",
         "policy_types": "policyTypes",
@@ -31,6 +32,7 @@ class NetworkPolicy(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -47,6 +49,7 @@ class NetworkPolicyIngressRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "from_": "from",
     },
@@ -61,6 +64,7 @@ class NetworkPolicyEgressRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ports: list[NetworkPolicyPort] = []
     to: list[NetworkPolicyPeer] = []
@@ -72,6 +76,7 @@ class NetworkPolicyPort(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "end_port": "endPort",
     },
@@ -87,6 +92,7 @@ class IPBlock(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "except_": "except",
     },
@@ -101,6 +107,7 @@ class NetworkPolicyPeer(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_selector": "podSelector",
         "namespace_selector": "namespaceSelector",
@@ -118,6 +125,7 @@ class NetworkPolicyList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[NetworkPolicy] = field(default_factory=lambda: [])
@@ -129,6 +137,7 @@ class IngressSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "ingress_class_name": "ingressClassName",
         "default_backend": "defaultBackend",
@@ -146,6 +155,7 @@ class IngressLoadBalancerStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ingress: list[IngressLoadBalancerIngress] = []
 
@@ -156,6 +166,7 @@ class IngressStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "load_balancer": "loadBalancer",
     },
@@ -169,6 +180,7 @@ class Ingress(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -186,6 +198,7 @@ class IngressList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Ingress] = field(default_factory=lambda: [])
@@ -197,6 +210,7 @@ class IngressTLS(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "secret_name": "secretName",
     },
@@ -211,6 +225,7 @@ class IngressLoadBalancerIngress(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     ip: str = ""
     hostname: str = ""
@@ -223,6 +238,7 @@ class IngressPortStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     port: Int32 = field(default_factory=int)
     protocol: str = field(default_factory=str)
@@ -235,6 +251,7 @@ class IngressRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     host: str = ""
     http: HTTPIngressRuleValue | None = None
@@ -246,6 +263,7 @@ class IngressRuleValue(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     http: HTTPIngressRuleValue | None = None
 
@@ -256,6 +274,7 @@ class HTTPIngressRuleValue(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     paths: list[HTTPIngressPath] = field(default_factory=lambda: [])
 
@@ -266,6 +285,7 @@ class IngressBackend(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     service: IngressServiceBackend | None = None
     resource: core_v1.TypedLocalObjectReference | None = None
@@ -277,6 +297,7 @@ class HTTPIngressPath(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "path_type": "pathType",
     },
@@ -292,6 +313,7 @@ class ServiceBackendPort(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = ""
     number: Int32 = 0
@@ -303,6 +325,7 @@ class IngressServiceBackend(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     name: str = field(default_factory=str)
     port: ServiceBackendPort = ServiceBackendPort()
@@ -314,6 +337,7 @@ class IngressClassSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     controller: str = ""
     parameters: IngressClassParametersReference | None = None
@@ -325,6 +349,7 @@ class IngressClass(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -341,6 +366,7 @@ class IngressClassParametersReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_group": "apiGroup",
     },
@@ -358,6 +384,7 @@ class IngressClassList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[IngressClass] = field(default_factory=lambda: [])
@@ -369,6 +396,7 @@ class IPAddressSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "parent_ref": "parentRef",
     },
@@ -382,6 +410,7 @@ class IPAddress(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -398,6 +427,7 @@ class ParentReference(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     group: str = ""
     resource: str = ""
@@ -411,6 +441,7 @@ class IPAddressList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[IPAddress] = field(default_factory=lambda: [])
@@ -422,6 +453,7 @@ class ServiceCIDRSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     cidrs: list[str] = []
 
@@ -432,6 +464,7 @@ class ServiceCIDRStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     conditions: list[meta_v1.Condition] = []
 
@@ -442,6 +475,7 @@ class ServiceCIDR(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -459,6 +493,7 @@ class ServiceCIDRList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ServiceCIDR] = field(default_factory=lambda: [])

@@ -14,6 +14,7 @@ class RuntimeClass(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -32,6 +33,7 @@ class Overhead(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "pod_fixed": "podFixed",
     },
@@ -45,6 +47,7 @@ class Scheduling(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "node_selector": "nodeSelector",
     },
@@ -59,6 +62,7 @@ class RuntimeClassList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[RuntimeClass] = field(default_factory=lambda: [])

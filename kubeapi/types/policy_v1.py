@@ -14,6 +14,7 @@ class PodDisruptionBudgetSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "min_available": "minAvailable",
         "max_unavailable": "maxUnavailable",
@@ -32,6 +33,7 @@ class PodDisruptionBudgetStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "observed_generation": "observedGeneration",
         "disrupted_pods": "disruptedPods",
@@ -56,6 +58,7 @@ class PodDisruptionBudget(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -73,6 +76,7 @@ class PodDisruptionBudgetList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[PodDisruptionBudget] = field(default_factory=lambda: [])
@@ -84,6 +88,7 @@ class Eviction(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "delete_options": "deleteOptions",

@@ -13,6 +13,7 @@ class PolicyRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_groups": "apiGroups",
         "resource_names": "resourceNames",
@@ -32,6 +33,7 @@ class Subject(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_group": "apiGroup",
     },
@@ -48,6 +50,7 @@ class RoleRef(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_group": "apiGroup",
     },
@@ -63,6 +66,7 @@ class Role(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -79,6 +83,7 @@ class RoleBinding(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "role_ref": "roleRef",
@@ -97,6 +102,7 @@ class RoleBindingList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[RoleBinding] = field(default_factory=lambda: [])
@@ -108,6 +114,7 @@ class RoleList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[Role] = field(default_factory=lambda: [])
@@ -119,6 +126,7 @@ class ClusterRole(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "aggregation_rule": "aggregationRule",
@@ -137,6 +145,7 @@ class AggregationRule(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "cluster_role_selectors": "clusterRoleSelectors",
     },
@@ -150,6 +159,7 @@ class ClusterRoleBinding(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "role_ref": "roleRef",
@@ -168,6 +178,7 @@ class ClusterRoleBindingList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ClusterRoleBinding] = field(default_factory=lambda: [])
@@ -179,6 +190,7 @@ class ClusterRoleList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[ClusterRole] = field(default_factory=lambda: [])

@@ -14,6 +14,7 @@ class PriorityClass(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "global_default": "globalDefault",
@@ -35,6 +36,7 @@ class PriorityClassList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[PriorityClass] = field(default_factory=lambda: [])

@@ -14,6 +14,7 @@ class StorageClass(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "reclaim_policy": "reclaimPolicy",
@@ -41,6 +42,7 @@ class StorageClassList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[StorageClass] = field(default_factory=lambda: [])
@@ -52,6 +54,7 @@ class VolumeAttachmentSource(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "persistent_volume_name": "persistentVolumeName",
         "inline_volume_spec": "inlineVolumeSpec",
@@ -67,6 +70,7 @@ class VolumeAttachmentSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "node_name": "nodeName",
     },
@@ -82,6 +86,7 @@ class VolumeAttachmentStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "attachment_metadata": "attachmentMetadata",
         "attach_error": "attachError",
@@ -100,6 +105,7 @@ class VolumeAttachment(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -117,6 +123,7 @@ class VolumeAttachmentList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[VolumeAttachment] = field(default_factory=lambda: [])
@@ -128,6 +135,7 @@ class VolumeError(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "error_code": "errorCode",
     },
@@ -143,6 +151,7 @@ class CSIDriverSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "attach_required": "attachRequired",
         "pod_info_on_mount": "podInfoOnMount",
@@ -176,6 +185,7 @@ class CSIDriver(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -192,6 +202,7 @@ class CSIDriverList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[CSIDriver] = field(default_factory=lambda: [])
@@ -203,6 +214,7 @@ class TokenRequest(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "expiration_seconds": "expirationSeconds",
     },
@@ -217,6 +229,7 @@ class CSINodeSpec(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     drivers: list[CSINodeDriver] = field(default_factory=lambda: [])
 
@@ -227,6 +240,7 @@ class CSINodeStatus(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "storage_health": "storageHealth",
     },
@@ -240,6 +254,7 @@ class CSINode(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
     },
@@ -257,6 +272,7 @@ class CSINodeDriver(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "node_id": "nodeID",
         "topology_keys": "topologyKeys",
@@ -274,6 +290,7 @@ class VolumeNodeResources(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     count: Int32 | None = None
 
@@ -284,6 +301,7 @@ class StorageHealthCondition(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "access_mode": "accessMode",
         "volume_mode": "volumeMode",
@@ -304,6 +322,7 @@ class StorageHealth(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "health_conditions": "healthConditions",
     },
@@ -318,6 +337,7 @@ class CSINodeList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[CSINode] = field(default_factory=lambda: [])
@@ -329,6 +349,7 @@ class CSIStorageCapacity(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "node_topology": "nodeTopology",
@@ -351,6 +372,7 @@ class CSIStorageCapacityList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[CSIStorageCapacity] = field(default_factory=lambda: [])
@@ -362,6 +384,7 @@ class VolumeAttributesClass(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
     rename={
         "api_version": "apiVersion",
         "driver_name": "driverName",
@@ -380,6 +403,7 @@ class VolumeAttributesClassList(
     kw_only=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
+    gc=False,
 ):
     metadata: meta_v1.ListMeta = meta_v1.ListMeta()
     items: list[VolumeAttributesClass] = field(default_factory=lambda: [])
