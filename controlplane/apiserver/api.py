@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -24,7 +24,7 @@ from controlplane.apiserver.auth.authn import Authenticator
 from controlplane.apiserver.auth.authz import Authorizer
 from controlplane.apiserver.auth.reviews import Reviewer
 from controlplane.apiserver.auth.tokens import ServiceAccountTokens
-from controlplane.apiserver.cache import Step, WatchCache
+from controlplane.apiserver.cache import WatchCache
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import ApiEvent, Deleted, Item, ListResult
 from controlplane.apiserver.lifecycle import (
@@ -42,10 +42,10 @@ from controlplane.apiserver.notices import notices
 from controlplane.apiserver.registry import Registry, key_of, prefix_of
 from controlplane.apiserver.validation import metadata_faults, structural_faults
 from controlplane.apiserver.versions import last_seen, twin_of
+from controlplane.apiserver.watch import BOOKMARK_EVERY, Watch
 from controlplane.apiserver.wishes import (
     PatchKind,
     apply_patch,
-    as_event,
     check_version_match,
     read_token,
     read_version,
@@ -84,8 +84,6 @@ VIEWS = {"namespaces": {"finalize": True}, "pods": {"ephemeralcontainers": True}
 EVENT_LIFE = timedelta(hours=1)
 AT_ONCE = 64
 """Deletions of a collection that are under way together."""
-BOOKMARK_EVERY = 60.0
-"""Seconds between bookmarks to a watcher that asked for them."""
 LONGEST_PREFIX = 58
 """Of generateName, so that prefix and suffix fit a label."""
 
@@ -184,42 +182,24 @@ class Api:
             return ListResult(chosen[:limit], revision, token, remaining)
         return ListResult(chosen, revision)
 
-    async def watch(
+    async def open_watch(
         self,
-        ctx: RequestContext,
         resource: Resource,
         namespace: str = "",
         *,
         label_selector: str = "",
         field_selector: str = "",
         resource_version: str = "",
-        bookmarks: bool = False,
         send_initial_events: bool | None = None,
-    ) -> AsyncIterator[Sequence[ApiEvent]]:
-        """Batches of events. With no version, or "0", first what there is now as ADDED. Raises Expired, BadRequest.
-
-        An object that begins (or ceases) to fit the selectors is ADDED (or DELETED), as watchers of Kubernetes expect.
-        """
-        if (twin := twin_of(resource)) is not None:
-            batches = self.watch(
-                ctx,
-                twin.stored,
-                namespace,
-                label_selector=label_selector,
-                field_selector=field_selector,
-                resource_version=resource_version,
-                bookmarks=bookmarks,
-                send_initial_events=send_initial_events,
-            )
-            async with aclosing(batches) as events_of_twin:  # type: ignore[type-var]
-                async for batch_of_twin in events_of_twin:
-                    yield twin.events(batch_of_twin)
-            return
-        wanted = self._filter(resource, namespace, label_selector, field_selector)
+    ) -> Watch:
+        """With no version, or "0", it begins with what there is now as ADDED. Close it. Raises Expired, BadRequest."""
+        twin = twin_of(resource)
+        stored = twin.stored if twin is not None else resource
+        wanted = self._filter(stored, namespace, label_selector, field_selector)
         await self._wait_for(resource_version)
-        prefix = prefix_of(resource, namespace if resource.namespaced else "")
-        name = prefix_of(resource)
+        prefix, name = prefix_of(stored, namespace if stored.namespaced else ""), prefix_of(stored)
         after = read_version(resource_version)
+        initial: list[ApiEvent] = []
         if send_initial_events or (after == 0 and send_initial_events is None):
             after = self.cache.revision
             present = self.cache.collection(name).items
@@ -230,31 +210,32 @@ class Api:
             ]
             if send_initial_events:
                 initial.append(ApiEvent("BOOKMARK", None, after, initial_events_end=True))
-            if initial:
-                yield initial
-        steps = self.cache.watch(name, after or self.cache.revision)
-        pending: asyncio.Future[Sequence[Step]] | None = None
+        watcher = self.cache.watch(name, after or self.cache.revision)
+        every = not label_selector and not field_selector
+        return Watch(self.cache, watcher, initial, prefix, None if every else wanted, twin)
+
+    async def watch(
+        self,
+        ctx: RequestContext,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        bookmarks: bool = False,
+        **wish: Any,
+    ) -> AsyncIterator[Sequence[ApiEvent]]:
+        """Batches of events; `wish` as for open_watch.
+
+        An object that begins (or ceases) to fit the selectors is ADDED (or DELETED), as watchers of Kubernetes expect.
+        """
+        watch = await self.open_watch(resource, namespace, **wish)
         try:
             while True:
-                if pending is None:
-                    pending = asyncio.ensure_future(anext(steps))
-                done, _ = await asyncio.wait([pending], timeout=BOOKMARK_EVERY if bookmarks else None)
-                if not done:
-                    yield [ApiEvent("BOOKMARK", None, self.cache.revision)]
-                    continue
-                try:
-                    batch = pending.result()
-                except StopAsyncIteration:
-                    return
-                finally:
-                    pending = None
-                events = [e for s in batch if (e := as_event(s, prefix, wanted)) is not None]
-                if events:
+                if events := watch.take():
                     yield events
+                elif not await watch.arrived(BOOKMARK_EVERY if bookmarks else None):
+                    yield [watch.bookmark()]
         finally:
-            if pending is not None:
-                pending.cancel()
-            await _close(steps, pending)
+            watch.close()
 
     async def _wait_for(self, resource_version: str) -> None:
         if resource_version == "":
@@ -611,11 +592,3 @@ class Api:
             raise ServiceUnavailable(f"the store is full: {error}", retry_after=5) from error
         except StoreError as error:
             raise ServiceUnavailable(f"the store cannot answer: {error}", retry_after=1) from error
-
-
-async def _close(steps: AsyncIterator[Any], pending: asyncio.Future[Any] | None) -> None:
-    if pending is not None:
-        await asyncio.wait([pending])
-        if not pending.cancelled():
-            pending.exception()
-    await steps.aclose()  # type: ignore[attr-defined]

@@ -14,12 +14,11 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from controlplane.apiserver.items import Item
+from controlplane.apiserver.items import ApiEvent, Item
 from controlplane.storage.errors import Compacted, StoreError
 from controlplane.storage.interface import Change, Store
 from kubeapi.errors import Expired, Timeout
@@ -31,37 +30,93 @@ HISTORY = 8_192
 """Changes kept per resource; a watch from further back is Expired."""
 MOST_PENDING = 16_384
 """A watcher with more undelivered changes is cut off."""
+TOLD_AT_ONCE = 50
+"""Watchers that get their changes between two turns of the loop."""
 CATCH_UP = 3.0
 """Seconds a read waits for the cache before it fails with Timeout."""
 
 Decode = Callable[[str, bytes], Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One change as watchers see it."""
+    """One change as watchers see it. Never changed."""
 
-    revision: int
-    old: Item | None
-    new: Item | None
-    """None: deleted; then `old` carries the deletion's revision."""
-    before: Item | None = None
-    """What was there, at its own revision: to show the collection as it was."""
+    __slots__ = ("before", "new", "old", "revision", "seen")
+
+    def __init__(self, revision: int, old: Item | None, new: Item | None, before: Item | None = None) -> None:
+        self.revision = revision
+        self.old = old
+        self.new = new
+        """None: deleted; then `old` carries the deletion's revision."""
+        self.before = before
+        """What was there, at its own revision: to show the collection as it was."""
+        item, self.seen = new or old, None
+        if item is not None:
+            self.seen = ApiEvent("DELETED" if new is None else "MODIFIED" if old else "ADDED", item, revision)
+        """What everybody sees of it who watches with no selector: made once, shared by all of them."""
 
 
 class Watcher:
-    __slots__ = ("cut", "steps", "wake")
+    """The changes that one reader has not taken yet.
 
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
+    The cache calls `tell` when there are some, once until they are taken, and not all watchers in one go: see _tell.
+    """
+
+    __slots__ = ("_cache", "_collection", "_steps", "_told", "cut", "tell")
+
+    def __init__(self, cache: WatchCache, collection: Collection, steps: list[Step]) -> None:
+        self._cache, self._collection, self._steps = cache, collection, steps
         self.cut = False
-        self.wake = asyncio.Event()
+        self._told = False
+        """It stands in the cache's queue of those to be told."""
+        self.tell: Callable[[], None] | None = None
+        collection.watchers.add(self)
 
-    def give(self, steps: Sequence[Step]) -> None:
-        self.steps.extend(steps)
-        if len(self.steps) > MOST_PENDING:
+    def give(self, steps: Sequence[Step]) -> bool:
+        """Whether it has to be told."""
+        self._steps.extend(steps)
+        if len(self._steps) > MOST_PENDING:
             self.cut = True
-        self.wake.set()
+            self._steps = []
+        told, self._told = self._told, True
+        return not told
+
+    def call(self) -> None:
+        self._told = False
+        if self.tell is not None:
+            self.tell()
+
+    def take(self) -> Sequence[Step]:
+        """Raises Expired: it was too slow."""
+        if self.cut:
+            raise Expired("the watch fell too far behind and was ended; list again")
+        steps, self._steps = self._steps, []
+        return steps
+
+    async def arrived(self, timeout: float | None) -> bool:
+        """Whether there is something to take, waiting for it up to `timeout` seconds."""
+        if self._steps or self.cut:
+            return True
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bool] = loop.create_future()
+
+        def settle(result: bool) -> None:
+            if not done.done():
+                done.set_result(result)
+
+        timer = None if timeout is None else loop.call_later(timeout, settle, False)
+        self.tell = lambda: settle(True)
+        try:
+            return await done
+        finally:
+            self.tell = None
+            if timer is not None:
+                timer.cancel()
+
+    def close(self) -> None:
+        if self in self._collection.watchers:
+            self._collection.watchers.discard(self)
+            self._cache.cut_offs += self.cut
 
 
 class Collection:
@@ -107,6 +162,8 @@ class WatchCache:
         self.revision = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.synced = asyncio.Event()
+        self._untold: deque[Watcher] = deque()
+        """Who has something to take; while it is not empty, a call of _tell is under way."""
         self.cut_offs = 0
 
     # ------------------------------------------------------------------ feeding
@@ -167,8 +224,10 @@ class WatchCache:
                 collection.steps.extend(steps)
                 while len(collection.steps) > HISTORY:
                     collection.floor = collection.steps.popleft().revision
-                for watcher in collection.watchers:
-                    watcher.give(steps)
+                telling = bool(self._untold)
+                self._untold.extend(watcher for watcher in collection.watchers if watcher.give(steps))
+                if self._untold and not telling:
+                    asyncio.get_running_loop().call_soon(self._tell)
         if changes:
             self._reach(changes[-1].revision)
 
@@ -214,26 +273,18 @@ class WatchCache:
         except TimeoutError:
             raise Timeout(f"Too large resource version: {revision}, current: {self.revision}", retry_after=1) from None
 
-    async def watch(self, name: str, after: int) -> AsyncIterator[Sequence[Step]]:
-        """Batches of changes after a revision. Raises Expired: too old, or too slow."""
+    def watch(self, name: str, after: int) -> Watcher:
+        """Of the changes after a revision. Close it. Raises Expired: too old."""
         collection = self.collection(name)
-        watcher = Watcher()
-        watcher.steps = collection.since(after)
-        if watcher.steps:
-            watcher.wake.set()
-        collection.watchers.add(watcher)
-        try:
-            while True:
-                await watcher.wake.wait()
-                watcher.wake.clear()
-                if watcher.cut:
-                    self.cut_offs += 1
-                    raise Expired("the watch fell too far behind and was ended; list again")
-                steps, watcher.steps = watcher.steps, []
-                if steps:
-                    yield steps
-        finally:
-            collection.watchers.discard(watcher)
+        return Watcher(self, collection, collection.since(after))
+
+    def _tell(self) -> None:
+        """Some watchers, then the loop's turn: so requests are answered while thousands are told, and he who is told
+        late gets several changes in one piece, which costs hardly more than one."""
+        for _ in range(min(TOLD_AT_ONCE, len(self._untold))):
+            self._untold.popleft().call()
+        if self._untold:
+            asyncio.get_running_loop().call_soon(self._tell)
 
 
 def collection_of(key: str) -> str:

@@ -97,7 +97,7 @@ class HttpDoor:
 
     def _count(self, info: RequestInfo | None, reply: Reply, seconds: float) -> None:
         known = info is not None and info.resource and reply.status not in (404, 401)
-        long = not isinstance(reply.body, bytes) or reply.takeover is not None
+        long = not isinstance(reply.body, bytes) or reply.takeover is not None or reply.push is not None
         if known and info is not None:
             where = (info.verb, info.group, info.resource, info.subresource)
         else:

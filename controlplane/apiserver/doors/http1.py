@@ -56,6 +56,7 @@ class Request:
 
 
 Takeover = Callable[["Duplex"], Awaitable[None]]
+Push = Callable[["Outlet"], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -65,6 +66,8 @@ class Reply:
     body: bytes | AsyncGenerator[bytes, None] = b""
     takeover: Takeover | None = None
     """After the head (101) is sent, the connection is this function's; when it returns, it is closed."""
+    push: Push | None = None
+    """Instead of a body: writes chunks, from wherever it is called, until it returns."""
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -83,6 +86,34 @@ class Duplex:
     async def write(self, data: bytes) -> None:
         """Raises ConnectionResetError once the peer has gone."""
         await self._connection.send(data)
+
+
+class Outlet:
+    """Where a pushed body goes. Writing never waits: who writes to a `full` one fills the memory."""
+
+    def __init__(self, connection: _Connection, chunked: bool) -> None:
+        self._connection, self._chunked = connection, chunked
+
+    @property
+    def full(self) -> bool:
+        """The peer reads slower than we write; `when_room` is called once that is over."""
+        return self._connection.full
+
+    def when_room(self, ready: Callable[[], None]) -> None:
+        self._connection.on_room = ready
+
+    def write(self, *chunks: bytes) -> None:
+        """Each as `chunk()` made it: with its frame."""
+        self._connection.write(b"".join(chunks if self._chunked else map(_bare, chunks)))
+
+
+def chunk(data: bytes) -> bytes:
+    """In the frame of HTTP's chunked coding, so that many connections may share the same bytes."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _bare(framed: bytes) -> bytes:
+    return framed[framed.index(b"\r\n") + 2 : -2]
 
 
 class HttpServer:
@@ -138,6 +169,7 @@ class _Connection(asyncio.Protocol):
         self._wake: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         """Pending while the peer reads slower than we write."""
+        self.on_room: Callable[[], None] | None = None
         self._subject: User | None = None
         self._gone = False
         self._long = False
@@ -302,7 +334,7 @@ class _Connection(asyncio.Protocol):
         if not keep:
             head.append("Connection: close\r\n")
         body = reply.body
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) and reply.push is None:
             if reply.status != 204:
                 head.append(f"Content-Length: {len(body)}\r\n")
             head.append("\r\n")
@@ -312,11 +344,19 @@ class _Connection(asyncio.Protocol):
         chunked = not request.http10
         head.append("Transfer-Encoding: chunked\r\n\r\n" if chunked else "\r\n")
         self._long = True
-        async with aclosing(body) as chunks:
+        if reply.push is not None:
             await self.send("".join(head).encode("latin-1", "replace"))
-            async for chunk in chunks:
-                if chunk:
-                    await self.send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+            try:
+                await reply.push(Outlet(self, chunked))
+            finally:
+                self.on_room = None
+        else:
+            assert not isinstance(body, bytes)
+            async with aclosing(body) as pieces:
+                await self.send("".join(head).encode("latin-1", "replace"))
+                async for piece in pieces:
+                    if piece:
+                        await self.send(chunk(piece) if chunked else piece)
         self._long = False
         if chunked:
             await self.send(b"0\r\n\r\n")
@@ -328,6 +368,15 @@ class _Connection(asyncio.Protocol):
         self._transport.write(data)
         if self._room is not None:
             await self._room
+
+    @property
+    def full(self) -> bool:
+        return self._room is not None
+
+    def write(self, data: bytes) -> None:
+        """To nobody, once the peer has gone."""
+        if not self._gone and self._transport is not None:
+            self._transport.write(data)
 
     async def read_raw(self) -> bytes:
         assert self._raw is not None
@@ -386,6 +435,8 @@ class _Connection(asyncio.Protocol):
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
+        if self.on_room is not None and not self._gone:
+            self.on_room()
 
 
 class _Refused(Exception):

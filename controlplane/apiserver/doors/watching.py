@@ -1,9 +1,11 @@
-"""Watches over HTTP: one JSON line an event, its bytes made once and shared by all watchers of the object."""
+"""Watches over HTTP: one JSON line an event, its bytes made once and shared by all watchers of the object.
+
+Watch ──tells──► _Stream._flush ──► take ──► lines, each an HTTP chunk ──► one write to the connection
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -11,11 +13,12 @@ import msgspec
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.calls import Calls
 from controlplane.apiserver.doors.encode import include_of, partial, protobuf
-from controlplane.apiserver.doors.http1 import Reply
+from controlplane.apiserver.doors.http1 import Outlet, Reply, chunk
 from controlplane.apiserver.doors.negotiate import Form
 from controlplane.apiserver.doors.request_info import RequestInfo
 from controlplane.apiserver.items import ApiEvent, Item
 from controlplane.apiserver.tables.table import make_table
+from controlplane.apiserver.watch import BOOKMARK_EVERY, Watch
 from kubeapi import codec, codec_protobuf
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, Expired, Invalid
@@ -25,8 +28,6 @@ from kubeapi.types import meta_v1
 LONGEST = 3600.0
 """Seconds, for a watcher that names no timeout of its own."""
 INITIAL_END = "k8s.io/initial-events-end"
-PROMPT = 0.02
-"""Seconds in which a faulty watch fails, so that its error can be the reply's own status."""
 
 
 async def watch_reply(
@@ -47,58 +48,87 @@ async def watch_reply(
     if info.name:
         fields = f"{fields},metadata.name={info.name}" if fields else f"metadata.name={info.name}"
     timeout = info.number("timeoutSeconds")
-    batches = calls.watch(
-        ctx,
-        resource,
-        namespace,
-        label_selector=info.one("labelSelector"),
-        field_selector=fields,
-        resource_version=info.one("resourceVersion"),
-        bookmarks=info.flag("allowWatchBookmarks"),
-        send_initial_events=initial if "sendInitialEvents" in info.query else None,
-    )
     lines = _Lines(resource, form, info.one("includeObject"), clock)
-    first = asyncio.ensure_future(anext(batches))
+    seconds = float(timeout) if timeout else LONGEST
+    stream: _Stream | _Refused
     try:
-        await asyncio.wait([first], timeout=PROMPT)
-        if first.done() and isinstance(error := first.exception(), ApiError) and not isinstance(error, Expired):
-            raise error
-    except BaseException:
-        first.cancel()
-        raise
-    body = _stream(batches, first, lines, float(timeout) if timeout else LONGEST)
-    return Reply(200, [("Content-Type", form.content_type)], body)
+        watch = await calls.api.open_watch(
+            resource,
+            namespace,
+            label_selector=info.one("labelSelector"),
+            field_selector=fields,
+            resource_version=info.one("resourceVersion"),
+            send_initial_events=initial if "sendInitialEvents" in info.query else None,
+        )
+    except Expired as error:  # a watch too old is told so within the stream, as Kubernetes does
+        stream = _Refused(lines.error(error))
+    else:
+        stream = _Stream(watch, lines, BOOKMARK_EVERY if info.flag("allowWatchBookmarks") else None, seconds)
+    return Reply(200, [("Content-Type", form.content_type)], push=stream.run)
 
 
-async def _stream(
-    batches: AsyncIterator[Sequence[ApiEvent]],
-    pending: asyncio.Future[Sequence[ApiEvent]],
-    lines: _Lines,
-    timeout: float,
-) -> AsyncGenerator[bytes, None]:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    try:
-        while True:
-            done, _ = await asyncio.wait([pending], timeout=max(0.0, deadline - loop.time()))
-            if not done:
+class _Refused:
+    def __init__(self, chunk: bytes) -> None:
+        self._chunk = chunk
+
+    async def run(self, out: Outlet) -> None:
+        out.write(self._chunk)
+
+
+class _Stream:
+    """Writes events to one connection when the cache tells that there are some, without a task's turn for each."""
+
+    def __init__(self, watch: Watch, lines: _Lines, bookmarks: float | None, seconds: float) -> None:
+        self._watch, self._lines, self._bookmarks, self._seconds = watch, lines, bookmarks, seconds
+
+    async def run(self, out: Outlet) -> None:
+        loop = asyncio.get_running_loop()
+        self._out, self._ended = out, loop.create_future()
+        self._deadline, self._wrote = loop.time() + self._seconds, loop.time()
+        watch = self._watch
+        try:
+            watch.tell(self._flush)
+            out.when_room(self._flush)
+            self._flush()
+            await self._last(loop)
+        finally:
+            watch.close()
+
+    async def _last(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Until the stream's end, with a bookmark now and then."""
+        while not self._ended.done():
+            until = self._deadline
+            if self._bookmarks is not None:
+                until = min(until, self._wrote + self._bookmarks)
+            await asyncio.wait([self._ended], timeout=max(0.0, until - loop.time()))
+            if self._ended.done() or (now := loop.time()) >= self._deadline:
+                break
+            if self._bookmarks is not None and now >= self._wrote + self._bookmarks and not self._out.full:
+                self._out.write(self._lines.of(self._watch.bookmark()))
+                self._wrote = now
+        if self._ended.done():
+            self._ended.result()
+
+    def _flush(self) -> None:
+        """What there is; while the connection is full it stays with the cache, which cuts off who never takes it."""
+        if self._ended.done():
+            return
+        try:
+            if self._out.full and not self._watch.cut:
                 return
-            try:
-                batch = pending.result()
-            except StopAsyncIteration:
-                return
-            except ApiError as error:
-                yield lines.error(error)
-                return
-            pending = asyncio.ensure_future(anext(batches))
-            yield b"".join([lines.of(event) for event in batch])
-    finally:
-        pending.cancel()
-        await asyncio.gather(pending, return_exceptions=True)
-        await batches.aclose()  # type: ignore[attr-defined]
+            if events := self._watch.take():
+                self._out.write(*map(self._lines.of, events))
+                self._wrote = self._ended.get_loop().time()
+        except ApiError as error:
+            self._out.write(self._lines.error(error))
+            self._ended.set_result(None)
+        except Exception as error:  # a defect ends this stream, not the cache that called
+            self._ended.set_exception(error)
 
 
 class _Lines:
+    """Events as bytes, each in the frame of an HTTP chunk."""
+
     def __init__(self, resource: Resource, form: Form, include: str, clock: Clock) -> None:
         self._resource = resource
         self._form = form
@@ -110,7 +140,7 @@ class _Lines:
         """What ends a watch; as an event, because the reply's own status has been sent."""
         if self._form.encoding == "protobuf":
             status = codec.from_builtins(meta_v1.Status, error.status())
-            return codec_protobuf.watch_frame("ERROR", codec.encode_protobuf(status))
+            return chunk(codec_protobuf.watch_frame("ERROR", codec.encode_protobuf(status)))
         return self._line("ERROR", msgspec.json.encode(error.status()))
 
     def _frame(self, event: ApiEvent) -> bytes:
@@ -123,20 +153,19 @@ class _Lines:
 
     def of(self, event: ApiEvent) -> bytes:
         if self._form.encoding == "protobuf":
-            return self._frame(event)
+            return chunk(self._frame(event))
         if event.item is None:
             return self._bookmark(event)
         if self._form.convert == "Table":
             return self._line(event.type, self._table(event.item, event.revision))
-        kind = "partial" if self._form.convert else "json"
-        item, key = event.item, (kind, event.type)
-        found = item.forms.get(key) if item.revision == event.revision else None
+        item = event.item
+        key = event.type + "/partial" if self._form.convert else event.type
+        found: bytes | None = item.forms.get(key) if item.revision == event.revision else None
         if found is None:
-            body = partial(item) if kind == "partial" else item.json
-            found = self._line(event.type, body)
+            found = self._line(event.type, partial(item) if self._form.convert else item.json)
             if item.revision == event.revision:
                 item.forms[key] = found
-        return bytes(found)
+        return found
 
     def _table(self, item: Item, revision: int) -> bytes:
         first, self._first = self._first, False
@@ -170,4 +199,4 @@ class _Lines:
 
     @staticmethod
     def _line(type_: str, body: bytes) -> bytes:
-        return b'{"type":"%b","object":%b}\n' % (type_.encode(), body)
+        return chunk(b'{"type":"%b","object":%b}\n' % (type_.encode(), body))
