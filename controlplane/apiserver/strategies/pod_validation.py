@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from controlplane.apiserver.validation import duplicate, invalid, name_faults, required, unsupported
 from kubeapi.errors import ApiError, FieldError
@@ -16,11 +16,12 @@ PROTOCOLS = ("TCP", "UDP", "SCTP")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
-def pod_spec_faults(spec: core_v1.PodSpec, path: str) -> Iterator[FieldError]:
+def pod_spec_faults(spec: core_v1.PodSpec, path: str, *, claims: Iterable[str] = ()) -> Iterator[FieldError]:
+    """`claims`: names of volumes that the pods will have beside those of the spec, from a StatefulSet's templates."""
     if not spec.containers:
         yield required(f"{path}.containers")
     names: set[str] = set()
-    volumes = {v.name for v in spec.volumes}
+    volumes = {v.name for v in spec.volumes} | set(claims)
     for kind, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
         for i, container in enumerate(containers):
             where = f"{path}.{kind}[{i}]"

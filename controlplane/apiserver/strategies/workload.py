@@ -41,7 +41,8 @@ class WorkloadStrategy(Strategy):
         else:
             yield from self._selector(spec)
         yield from label_faults("spec.template.metadata.labels", spec.template.metadata.labels)
-        yield from pod_spec_faults(spec.template.spec, "spec.template.spec")
+        claims = [claim.metadata.name for claim in getattr(spec, "volume_claim_templates", ())]
+        yield from pod_spec_faults(spec.template.spec, "spec.template.spec", claims=claims)
         if spec.template.spec.restart_policy != "Always":
             yield unsupported("spec.template.spec.restartPolicy", spec.template.spec.restart_policy, ["Always"])
 

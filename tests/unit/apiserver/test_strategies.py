@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 
+from controlplane.apiserver.strategies.allocation import Allocator
+from controlplane.apiserver.strategies.batch import JobStrategy
 from controlplane.apiserver.strategies.pod import PodStrategy
 from controlplane.apiserver.strategies.pod_defaults import pull_policy
 from controlplane.apiserver.strategies.scaling import AutoscalerStrategy, BudgetStrategy, PriorityClassStrategy
+from controlplane.apiserver.strategies.service import ServiceStrategy
+from controlplane.apiserver.strategies.sets import StatefulSetStrategy
 from controlplane.apiserver.strategies.simple import ConfigMapStrategy, NodeStrategy, SecretStrategy
 from controlplane.apiserver.strategies.storage import PersistentVolumeClaimStrategy, PersistentVolumeStrategy
 from controlplane.apiserver.strategies.workload import DeploymentStrategy
+from controlplane.storage.embedded import EmbeddedStore
+from kubeapi.clock import SystemClock
 from kubeapi.codec import from_builtins
-from kubeapi.types import apps_v1, autoscaling_v2, core_v1, policy_v1, scheduling_v1
+from kubeapi.types import apps_v1, autoscaling_v2, batch_v1, core_v1, policy_v1, scheduling_v1
 
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+MOUNTING = {"name": "c", "image": "i:1", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}
+
+
+def merged(base: Any, change: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return change
+    both = {k: merged(base.get(k), v) for k, v in change.items()}
+    return {k: v for k, v in (base | both).items() if v is not None}
+
+
 BASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "pod": (PodStrategy(), core_v1.Pod, {"spec": TEMPLATE["spec"]}),
     "deployment": (
         DeploymentStrategy(),
         apps_v1.Deployment,
         {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}},
+    ),
+    "statefulset": (
+        StatefulSetStrategy(),
+        apps_v1.StatefulSet,
+        {
+            "spec": {
+                "serviceName": "s",
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": merged(TEMPLATE, {"spec": {"containers": [MOUNTING]}}),
+                "volumeClaimTemplates": [
+                    {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+                ],
+            }
+        },
+    ),
+    "job": (
+        JobStrategy(),
+        batch_v1.Job,
+        {"spec": {"template": merged(TEMPLATE, {"spec": {"restartPolicy": "Never"}})}},
+    ),
+    "service": (
+        ServiceStrategy(Allocator(store=EmbeddedStore(), cidr="10.96.0.0/16", clock=SystemClock(), rng=Random(1))),
+        core_v1.Service,
+        {"spec": {"ports": [{"port": 80}], "selector": {"a": "b"}}},
     ),
     "pvc": (
         PersistentVolumeClaimStrategy(lambda: "fast"),
@@ -44,13 +85,6 @@ BASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "secret": (SecretStrategy(), core_v1.Secret, {"stringData": {"k": "1"}}),
     "node": (NodeStrategy(), core_v1.Node, {"spec": {"podCIDR": "10.244.1.0/24"}}),
 }
-
-
-def merged(base: Any, change: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(change, dict):
-        return change
-    both = {k: merged(base.get(k), v) for k, v in change.items()}
-    return {k: v for k, v in (base | both).items() if v is not None}
 
 
 def made(kind: str, change: dict[str, Any] | None = None) -> Any:
@@ -87,6 +121,20 @@ def at(obj: Any, path: str) -> Any:
         ("deployment", "spec.strategy.type", "RollingUpdate"),
         ("deployment", "spec.strategy.rolling_update.max_surge", "25%"),
         ("deployment", "spec.strategy.rolling_update.max_unavailable", "25%"),
+        ("statefulset", "spec.pod_management_policy", "OrderedReady"),
+        ("statefulset", "spec.update_strategy.type", "RollingUpdate"),
+        ("statefulset", "spec.update_strategy.rolling_update.partition", 0),
+        ("statefulset", "spec.persistent_volume_claim_retention_policy.when_deleted", "Retain"),
+        ("job", "spec.completions", 1),
+        ("job", "spec.parallelism", 1),
+        ("job", "spec.backoff_limit", 6),
+        ("job", "spec.completion_mode", "NonIndexed"),
+        ("service", "spec.type", "ClusterIP"),
+        ("service", "spec.session_affinity", "None"),
+        ("service", "spec.internal_traffic_policy", "Cluster"),
+        ("service", "spec.ip_families", ["IPv4"]),
+        ("service", "spec.ports.0.protocol", "TCP"),
+        ("service", "spec.ports.0.target_port", 80),
         ("pvc", "spec.volume_mode", "Filesystem"),
         ("pvc", "spec.storage_class_name", "fast"),
         ("pvc", "metadata.finalizers", ["kubernetes.io/pvc-protection"]),
@@ -128,6 +176,22 @@ def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
         ("pod", {"spec": {"containers": [{"name": "A", "image": "i"}]}}, 'spec.containers[0].name: Invalid value: "A"'),
         ("deployment", {"spec": {"replicas": -1}}, "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         ("deployment", {"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}, 'Unsupported value: "Never": supported values: "Always"'),
+        ("statefulset", {"spec": {"volumeClaimTemplates": []}}, 'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"'),
+        ("statefulset", {"spec": {"podManagementPolicy": "Any"}}, 'spec.podManagementPolicy: Unsupported value: "Any"'),
+        ("job", {"spec": {"template": {"spec": {"restartPolicy": "Always"}}}}, 'spec.template.spec.restartPolicy: Unsupported value: "Always"'),
+        ("job", {"spec": {"completionMode": "Indexed", "parallelism": 2}}, "spec.completions: Required value"),
+        ("job", {"spec": {"backoffLimitPerIndex": 1}}, "spec.backoffLimitPerIndex: Forbidden: not supported by this cluster"),
+        ("service", {"spec": {"ports": []}}, "spec.ports: Required value"),
+        ("service", {"spec": {"ports": [{"port": 80}, {"port": 81}]}}, "spec.ports[0].name: Required value"),
+        ("service", {"spec": {"ports": [{"port": 0}]}}, "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535"),
+        ("service", {"spec": {"ports": [{"port": 80, "nodePort": 30080}]}}, "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"),
+        ("service", {"spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}}, "provided port is not in the valid range. The range of valid ports is 30000-32767"),
+        ("service", {"spec": {"clusterIP": "8.8.8.8"}}, "the provided IP is not in the valid range 10.96.0.0/"),
+        ("service", {"spec": {"clusterIP": "None", "type": "NodePort"}}, "may not be set to 'None' for NodePort services"),
+        ("service", {"spec": {"type": "ExternalName"}}, "spec.externalName: Required value"),
+        ("service", {"spec": {"externalIPs": ["127.0.0.1"]}}, "spec.externalIPs[0]: Invalid value"),
+        ("service", {"spec": {"healthCheckNodePort": 30001}}, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"),
+        ("service", {"spec": {"ipFamilyPolicy": "RequireDualStack"}}, "this cluster is not configured for dual-stack services"),
         ("pvc", {"spec": {"accessModes": ["Any"]}}, 'spec.accessModes: Unsupported value: "Any"'),
         ("pvc", {"spec": {"resources": {"requests": None}}}, "spec.resources[storage]: Required value"),
         ("hpa", {"spec": {"maxReplicas": 0}}, "spec.maxReplicas: Invalid value: 0: must be greater than 0"),
@@ -164,6 +228,14 @@ def test_each_base_is_valid_and_may_stay_as_it_is(kind: str) -> None:
         ("pod", {}, {"spec": {"hostname": "h"}}, "spec: Forbidden: pod updates may not change fields"),
         ("deployment", {}, {"spec": {"selector": {"matchLabels": {"a": "c"}}}}, "spec.selector: Invalid value"),
         ("deployment", {}, {"spec": {"replicas": 9, "template": {"spec": {"hostname": "h"}}}}, ""),
+        ("statefulset", {}, {"spec": {"replicas": 5, "template": {"spec": {"hostname": "h"}}}}, ""),
+        ("statefulset", {}, {"spec": {"serviceName": "other"}}, "updates to statefulset spec for fields other than"),
+        ("job", {"spec": {"completions": 1}}, {"spec": {"completions": 1, "parallelism": 5}}, ""),
+        ("job", {}, {"spec": {"completions": 5}}, "spec.completions: Invalid value"),
+        ("job", {}, {"spec": {"template": {"spec": {"hostname": "h"}}}}, "spec.template: Invalid value"),
+        ("job", {"spec": {"suspend": True}}, {"spec": {"template": {"spec": {"hostname": "h"}}}}, ""),
+        ("service", {"spec": {"clusterIP": "10.96.0.7"}}, {"spec": {"clusterIP": "10.96.0.8"}}, "spec.clusterIPs[0]: Invalid value"),
+        ("service", {"spec": {"clusterIP": "10.96.0.7"}}, {"spec": {"type": "ExternalName", "externalName": "x.y"}}, ""),
         ("pvc", {}, {"spec": {"accessModes": ["ReadWriteMany"]}}, "spec: Forbidden: spec is immutable after creation"),
         ("pvc", {}, {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}, "only dynamically provisioned pvc"),
         ("pvc", {}, {"spec": {"volumeName": "v"}}, ""),
