@@ -312,7 +312,9 @@ def _name(loader: Any, node: yaml.Node) -> str:
 
 
 _KubernetesLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_KubernetesLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+# A date, and the lone `=` that YAML 1.1 sets apart (operators in manifests): both are text here.
+for _tag in ("timestamp", "value"):
+    _KubernetesLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda loader, node: loader.construct_scalar(node))
 
 
 # ------------------------------------------------------------------ protobuf
