@@ -63,6 +63,7 @@ from controlplane.storage.interface import Store
 from kubeapi import codec
 from kubeapi.clock import Clock
 from kubeapi.errors import (
+    ApiError,
     BadRequest,
     Conflict,
     Expired,
@@ -436,40 +437,26 @@ class Api:
         if subresource and not served.get(subresource):
             raise NotFound("the server could not find the requested resource")
         key = key_of(resource, namespace, name)
-        await self._guard(self.cache.fresh())
-        for _ in range(MOST_CONFLICTS):
+        sure = False  # the cache has shown all that was acknowledged before this call
+        for _ in range(MOST_CONFLICTS + 1):
             held = self.cache.get(key)
-            if held is None:
-                raise not_found(resource, name)
-            old = held.object
-            asked = mutate(old)
-            version = asked.metadata.resource_version
-            if version and version != old.metadata.resource_version:
-                raise conflict(resource, name)
-            if asked.metadata.uid and asked.metadata.uid != old.metadata.uid:
-                raise Conflict(
-                    f'Operation cannot be fulfilled on {resource.qualified} "{name}": Precondition failed: UID in '
-                    f"precondition: {asked.metadata.uid}, UID in object meta: {old.metadata.uid}"
-                )
-            new = keep_system_fields(asked, old)
-            if whole:
-                pass
-            elif subresource == "status":
-                new = strategy.prepare_status(new, old)
-            elif subresource == "finalize":
-                new = replace(old, spec=replace(old.spec, finalizers=new.spec.finalizers))
-            elif subresource == "ephemeralcontainers":
-                new = with_ephemeral_containers(strategy.default(new), old)
-            else:
-                new = strategy.prepare_update(strategy.default(new), old)
-                if strategy.generation_matters(new, old):
-                    new = replace(new, metadata=replace(new.metadata, generation=old.metadata.generation + 1))
-            if new == old:
+            try:
+                if held is None:
+                    raise not_found(resource, name)
+                old = held.object
+                new = self._changed(ctx, resource, name, mutate(old), old, subresource, whole)
+                settled = new is old or ctx.dry_run
+            except ApiError:
+                if sure:
+                    raise
+                settled = True
+            if settled and not sure:  # a write says itself whether it was too late; no other answer does
+                await self._guard(self.cache.fresh())
+                sure = True
+                continue
+            assert held is not None
+            if new is old:
                 return held
-            if not subresource and not whole:
-                self._validate(resource, new, old)
-                self.authorizer.admit(ctx.who, resource.plural, resource.group, new, old)
-                self._warn(ctx, resource, new)
             if not subresource and not whole:
                 new = await self._guard(strategy.reserve(new, old, dry_run=ctx.dry_run))
             if ctx.dry_run:
@@ -479,6 +466,7 @@ class Api:
             except RevisionConflict as error:
                 await strategy.settle(old, new)
                 await self.cache.reached(error.current)
+                sure = True
             except KeyMissing:
                 await strategy.settle(None, new)
                 raise not_found(resource, name) from None
@@ -489,6 +477,40 @@ class Api:
                 await strategy.settle(new, old)
                 return written
         raise conflict(resource, name)
+
+    def _changed(
+        self, ctx: RequestContext, resource: Resource, name: str, asked: Any, old: Any, subresource: str, whole: bool
+    ) -> Any:
+        """What is to be stored; `old` itself where nothing changes. Raises Conflict, Invalid, Forbidden."""
+        strategy = self.registry.strategy(resource)
+        version = asked.metadata.resource_version
+        if version and version != old.metadata.resource_version:
+            raise conflict(resource, name)
+        if asked.metadata.uid and asked.metadata.uid != old.metadata.uid:
+            raise Conflict(
+                f'Operation cannot be fulfilled on {resource.qualified} "{name}": Precondition failed: UID in '
+                f"precondition: {asked.metadata.uid}, UID in object meta: {old.metadata.uid}"
+            )
+        new = keep_system_fields(asked, old)
+        if whole:
+            pass
+        elif subresource == "status":
+            new = strategy.prepare_status(new, old)
+        elif subresource == "finalize":
+            new = replace(old, spec=replace(old.spec, finalizers=new.spec.finalizers))
+        elif subresource == "ephemeralcontainers":
+            new = with_ephemeral_containers(strategy.default(new), old)
+        else:
+            new = strategy.prepare_update(strategy.default(new), old)
+            if strategy.generation_matters(new, old):
+                new = replace(new, metadata=replace(new.metadata, generation=old.metadata.generation + 1))
+        if new == old:
+            return old
+        if not subresource and not whole:
+            self._validate(resource, new, old)
+            self.authorizer.admit(ctx.who, resource.plural, resource.group, new, old)
+            self._warn(ctx, resource, new)
+        return new
 
     async def _write(self, resource: Resource, key: str, new: Any, at: int) -> Item:
         """Stores an object; one that was only waiting for its finalizers is removed instead."""
@@ -519,16 +541,27 @@ class Api:
         options = options or meta_v1.DeleteOptions()
         strategy = self.registry.strategy(resource)
         key = key_of(resource, namespace, name)
-        await self._guard(self.cache.fresh())
-        for _ in range(MOST_CONFLICTS):
+        sure = False  # as in `change`
+        for _ in range(MOST_CONFLICTS + 1):
             held = self.cache.get(key)
-            if held is None:
-                raise not_found(resource, name)
-            old = held.object
-            check_preconditions(resource, old, options)
-            grace = strategy.grace_seconds(old, options.grace_period_seconds)
-            new = mark_deleted(old, grace, options, self.now())
-            waits = bool(new.metadata.finalizers) or grace > 0 or bool(spec_finalizers(new))
+            try:
+                if held is None:
+                    raise not_found(resource, name)
+                old = held.object
+                check_preconditions(resource, old, options)
+                grace = strategy.grace_seconds(old, options.grace_period_seconds)
+                new = mark_deleted(old, grace, options, self.now())
+                waits = bool(new.metadata.finalizers) or grace > 0 or bool(spec_finalizers(new))
+                settled = ctx.dry_run or (waits and new == old)
+            except ApiError:
+                if sure:
+                    raise
+                settled = True
+            if settled and not sure:
+                await self._guard(self.cache.fresh())
+                sure = True
+                continue
+            assert held is not None
             if ctx.dry_run:
                 return Deleted(Item(key, new, held.revision), not waits)
             try:
@@ -541,6 +574,7 @@ class Api:
                 return Deleted(await self._write(resource, key, new, held.revision), False)
             except RevisionConflict as error:
                 await self.cache.reached(error.current)
+                sure = True
             except KeyMissing:
                 raise not_found(resource, name) from None
         raise conflict(resource, name)
