@@ -34,6 +34,7 @@ from node_agent.reclaimer import VolumeReclaimer
 from node_agent.references import References
 from node_agent.runtimes.docker import DockerRuntime
 from node_agent.runtimes.hollow import HollowRuntime
+from node_agent.runtimes.hollow_journal import JournaledHollowRuntime
 from node_agent.runtimes.interface import Runtime
 from node_agent.server import NodeServer, Tls, start_server
 from node_agent.status_writer import StatusWriter
@@ -53,6 +54,8 @@ class NodeConfig:
     """host:port of the gRPC service; empty: the node's address and a free port."""
     runtime: str = "docker"
     """docker or hollow."""
+    hollow_journal: Path | None = None
+    """Where a hollow runtime keeps its containers, so that they outlive the agent; None: in memory alone."""
     docker: str = "unix:///var/run/docker.sock"
     pod_cidr: str = ""
     """Empty: the one that a controller writes into the Node."""
@@ -179,7 +182,13 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
     runtime: HollowRuntime | DockerRuntime
     dialer: Dialer
     if config.runtime == "hollow":
-        runtime, dialer = HollowRuntime(clock=clock, prefix=f"hollow-{config.name}"), NowhereDialer()
+        prefix, journal = f"hollow-{config.name}", config.hollow_journal
+        runtime = (
+            JournaledHollowRuntime(journal, clock=clock, prefix=prefix)
+            if journal
+            else HollowRuntime(clock=clock, prefix=prefix)
+        )
+        dialer = NowhereDialer()
     else:
         runtime, dialer = DockerRuntime(node_name=config.name, base_url=config.docker), NamespaceDialer()
         await runtime.prepare()
@@ -244,6 +253,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", default="", help="host:port for logs, exec and the like (default: a free port)")
     parser.add_argument("--data-dir", default="/var/lib/sampan/node", help="where pod volumes are kept")
     parser.add_argument("--runtime", choices=["docker", "hollow"], default="docker")
+    parser.add_argument("--hollow-journal", type=Path, metavar="FILE", help="keeps hollow containers over a restart")
     parser.add_argument("--docker", default=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
     parser.add_argument("--pod-cidr", default="", help="pod addresses of this node (default: a controller gives it)")
     parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="pod addresses of the whole cluster")
@@ -273,6 +283,7 @@ async def _main(args: argparse.Namespace) -> int:
         data=Path(args.data_dir),
         listen=args.listen,
         runtime=args.runtime,
+        hollow_journal=args.hollow_journal,
         docker=args.docker,
         pod_cidr=args.pod_cidr,
         cluster_cidr=args.cluster_cidr,
