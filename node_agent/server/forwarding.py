@@ -39,12 +39,13 @@ async def forward(
     except ConnectionError as error:
         raise ServiceUnavailable(f"the connection to port {start.port} of pod {start.pod} broke: {error}") from error
     finally:
+        # First, for a caller that goes now cancels whatever is still awaited here.
+        if sending.done():
+            writer.close()
+        else:
+            writer.transport.abort()  # the caller has gone: nothing that is still to be sent matters
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        if sending.cancelled():
-            writer.transport.abort()  # the caller has gone: nothing that is still to be sent matters
-        else:
-            writer.close()
 
 
 async def _send(requests: AsyncIterator[Any], writer: asyncio.StreamWriter) -> None:
