@@ -62,7 +62,7 @@ def test_fields_that_clients_insist_on_are_written_though_zero() -> None:
 
 def test_yaml_keeps_dates_as_text_and_refuses_a_name_given_twice() -> None:
     assert codec.load_yaml("a: 2026-01-01\n---\n---\nb: 1\n") == [{"a": "2026-01-01"}, {"b": 1}]
-    assert codec.load_yaml("a: [=, \"=\", ==]\n") == [{"a": ["=", "=", "=="]}]
+    assert codec.load_yaml('a: [=, "=", ==]\n') == [{"a": ["=", "=", "=="]}]
     with pytest.raises(BadRequest, match='duplicate field "a"'):
         codec.load_yaml("a: 1\na: 2\n")
     with pytest.raises(BadRequest, match="mapping"):
