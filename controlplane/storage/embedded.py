@@ -167,11 +167,15 @@ class EmbeddedStore:
             batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
             pending: dict[str, Change] = {}
             decided: list[tuple[_Write, Change]] = []
+            refused: list[tuple[_Write, StoreError]] = []
             for write in batch:
                 try:
                     change = self._decide(write, pending, self._revision + len(decided) + 1)
                 except StoreError as error:
-                    _fail(write, error)
+                    if write.key in pending:  # told only when what refused it is durable, and no reader sees less
+                        refused.append((write, error))
+                    else:
+                        _fail(write, error)
                 else:
                     pending[write.key] = change
                     decided.append((write, change))
@@ -182,12 +186,12 @@ class EmbeddedStore:
                 await loop.run_in_executor(self._journal.thread, self._journal.write, changes, self._history.compacted)
             except StoreError as error:
                 log.error("a batch of %d writes was refused: %s", len(changes), error)
-                for write, _ in decided:
+                for write, _ in (*decided, *refused):
                     _fail(write, error)
                 continue
             except Exception as error:  # nobody may wait for ever, whatever broke
                 log.exception("a batch of %d writes failed", len(changes))
-                for write, _ in decided:
+                for write, _ in (*decided, *refused):
                     _fail(write, StoreUnavailable(f"the journal failed: {error!r}"))
                 continue
             self.batch_sizes = [*self.batch_sizes[-99:], len(changes)]
@@ -195,6 +199,8 @@ class EmbeddedStore:
             for write, change in decided:
                 if write.done is not None and not write.done.done():
                     write.done.set_result(change.revision)
+            for write, refusal in refused:
+                _fail(write, refusal)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         for change in changes:

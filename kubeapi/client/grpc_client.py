@@ -44,8 +44,8 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 3_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # what an attempt may take: a busy server's handshakes are slow
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
 _EVENTS: dict[int, EventType] = {
