@@ -71,6 +71,11 @@ _ODD_TIME = re.compile(r"T\d\d:\d\d:\d\d[.,+-]")
 _ODD_TIME_BYTES = re.compile(_ODD_TIME.pattern.encode())
 
 
+def has_odd_time(data: bytes) -> bool:
+    """Whether some time in it (or a text that looks like one) will not be read as it is written."""
+    return _ODD_TIME_BYTES.search(data) is not None
+
+
 def _settled(obj: T, data: bytes | str) -> T:
     """A metav1.Time is a whole second of UTC; only a text with another one in it is looked through."""
     odd = _ODD_TIME.search(data) if isinstance(data, str) else _ODD_TIME_BYTES.search(data)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from random import Random
 from typing import Any, TypeVar
-from uuid import UUID
 
 import msgspec
 from msgspec import Struct, field
@@ -38,7 +37,10 @@ def revision_of(obj: Any) -> int:
 
 
 def new_uid(rng: Random) -> str:
-    return str(UUID(int=rng.getrandbits(128), version=4))
+    """A UUID of version 4."""
+    text = f"{rng.getrandbits(128):032x}"
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def name_suffix(rng: Random, length: int = 5) -> str:

@@ -13,7 +13,8 @@ scale and deletion marks. resourceVersion rules as in the Kubernetes API concept
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from random import Random
@@ -314,8 +315,7 @@ class Api:
             if ctx.dry_run:
                 return Item(key, ready, 0)
             try:
-                revision = await self._guard(self._store.create(key, codec.encode(ready)))
-                return Item.at(key, ready, revision)
+                return await self._stored(key, ready, self._store.create)
             except KeyExists:
                 await self._guard(self.cache.fresh())
                 held = self.cache.get(key)
@@ -519,10 +519,18 @@ class Api:
             await self.registry.strategy(resource).settle(None, new)
             return Item.at(key, new, revision)
         stored = replace(new, metadata=replace(new.metadata, resource_version=""))
-        revision = await self._guard(self._store.update(key, codec.encode(stored), at=at))
+        written = await self._stored(key, stored, functools.partial(self._store.update, at=at))
         if resource.kind == "Namespace":
-            await self.cache.reached(revision)  # a terminating namespace must refuse from now on
-        return Item.at(key, new, revision)
+            await self.cache.reached(written.revision)  # a terminating namespace must refuse from now on
+        return written
+
+    async def _stored(self, key: str, obj: Any, write: Callable[[str, bytes], Awaitable[int]]) -> Item:
+        value = codec.encode(obj)
+        if codec.has_odd_time(value):  # not what a reader will find: times are cut to seconds when they are read
+            return Item.at(key, obj, await self._guard(write(key, value)))
+        with self.cache.writing(key, value, obj):
+            revision = await self._guard(write(key, value))
+        return self.cache.wrote(key, obj, revision)
 
     # ------------------------------------------------------------------ delete
 

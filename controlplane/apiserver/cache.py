@@ -14,7 +14,8 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -160,6 +161,8 @@ class WatchCache:
         self._collections: dict[str, Collection] = {}
         self._floor = 0
         self.revision = 0
+        self._written: dict[str, tuple[bytes, Any] | Item] = {}
+        """Writes of this server that the watch has not shown: bytes and object, once acknowledged the Item."""
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.synced = asyncio.Event()
         self._untold: deque[Watcher] = deque()
@@ -188,6 +191,7 @@ class WatchCache:
 
     async def _load(self) -> None:
         page = await self._store.range(self._prefix)
+        self._written.clear()
         fresh = {entry.key: entry for entry in page.entries}
         if not self.synced.is_set():
             self._floor = page.revision
@@ -209,7 +213,7 @@ class WatchCache:
             old = before = collection.items.get(change.key)
             new: Item | None = None
             if change.type == "put":
-                new = Item.at(change.key, self._decode(change.key, change.value), change.revision)
+                new = self._item(change)
                 collection.items[change.key] = new
             elif old is not None:
                 del collection.items[change.key]
@@ -230,6 +234,36 @@ class WatchCache:
                     asyncio.get_running_loop().call_soon(self._tell)
         if changes:
             self._reach(changes[-1].revision)
+
+    def _item(self, change: Change) -> Item:
+        """Of what this server has just written it knows the object; of the rest, the bytes."""
+        written = self._written.pop(change.key, None)
+        if isinstance(written, Item):
+            if written.revision == change.revision:
+                return written
+        elif written is not None and written[0] == change.value:
+            return Item.at(change.key, written[1], change.revision)
+        return Item.at(change.key, self._decode(change.key, change.value), change.revision)
+
+    @contextmanager
+    def writing(self, key: str, value: bytes, obj: Any) -> Iterator[None]:
+        """Around a write of `value`, which decodes to `obj`: the watch may show it before the write is acknowledged."""
+        self._written[key] = (value, obj)
+        try:
+            yield
+        except BaseException:
+            self._written.pop(key, None)
+            raise
+
+    def wrote(self, key: str, obj: Any, revision: int) -> Item:
+        """The one Item of an acknowledged write, for its writer and for all readers."""
+        held = self.get(key)
+        if held is not None and held.revision == revision:
+            return held
+        item = Item.at(key, obj, revision)
+        if revision > self.revision:
+            self._written[key] = item
+        return item
 
     def _reach(self, revision: int) -> None:
         self.revision = max(self.revision, revision)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from controlplane.apiserver.auth.attributes import User
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(Struct, frozen=True, gc=False):
     user: str = "system:admin"
     groups: tuple[str, ...] = ("system:masters",)
     field_manager: str = ""
     field_validation: str = "Warn"
     """Strict, Warn or Ignore."""
     dry_run: bool = False
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = []
     """What the caller should be told beside the answer; filled while the request is worked on."""
     uid: str = ""
-    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extra: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def who(self) -> User:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from kubeapi import codec
 from kubeapi.meta import replace
@@ -37,8 +38,7 @@ class Item:
         return self._json
 
 
-@dataclass(frozen=True, slots=True)
-class ListResult:
+class ListResult(Struct, frozen=True, gc=False):
     items: list[Item]
     revision: int
     continue_: str = ""
@@ -46,8 +46,7 @@ class ListResult:
     """How many more there are, where it is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiEvent:
+class ApiEvent(Struct, frozen=True, gc=False):
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
     item: Item | None
     """None for a BOOKMARK."""
@@ -56,8 +55,7 @@ class ApiEvent:
     """The BOOKMARK that ends the initial events of a WatchList (KEP-3157)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Struct, frozen=True, gc=False):
     item: Item
     gone: bool
     """False: the object waits for its finalizers or for its node, with deletionTimestamp set."""

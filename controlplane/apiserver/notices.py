@@ -7,7 +7,6 @@ A path has JSON names; `[]` stands for each element of a list. A field counts as
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,30 +87,43 @@ def notices(qualified: str, obj: Any) -> Iterator[str]:
     """The warnings for an object that is about to be stored."""
     if qualified in KINDS:
         yield f"{obj.kind}: {KINDS[qualified]}"
-    for (path, value), reason in VALUES.get(qualified, {}).items():
-        for where, found, _ in _at(obj, _tree_of({path: reason}), ""):
-            if found == value:
-                yield f"{where}: {value}: {reason}"
-    if (tree := _TREES.get(qualified)) is not None:
-        yield from (f"{where}: {reason}" for where, _, reason in _at(obj, tree, ""))
+    for tree, value in _VALUE_TREES.get(qualified, ()):
+        yield from (f"{where}: {value}: {reason}" for where, found, reason in _at(obj, tree, "") if found == value)
+    if (whole := _TREES.get(qualified)) is not None:
+        yield from (f"{where}: {reason}" for where, _, reason in _at(obj, whole, ""))
 
 
-Tree = dict[str, Any]
-"""The paths of a table by their steps, so that each part of an object is looked at once; its leaves are the reasons."""
+class _Tree:
+    """The paths of a table by their steps, so that each part of an object is looked at once; its leaves are the reasons."""
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Tree | str] = {}
+        self._steps: dict[Any, list[tuple[str, str]]] = {}
+
+    def steps(self, type_: Any) -> list[tuple[str, str]]:
+        """(attribute, step) of those that this version's type has."""
+        found = self._steps.get(type_)
+        if found is None:
+            names = {info.json_name: info.attribute for info in fields_of(descriptor_of(type_)).values()}
+            known = ((names.get(step.removesuffix("[]")), step) for step in self.below)
+            found = self._steps[type_] = [(attribute, step) for attribute, step in known if attribute]
+        return found
 
 
-def _tree_of(table: dict[str, str]) -> Tree:
-    tree: Tree = {}
+def _tree_of(table: dict[str, str]) -> _Tree:
+    tree = _Tree()
     for path, reason in table.items():
         *steps, last = path.split(".")
         at = tree
         for step in steps:
-            at = at.setdefault(step, {})
-        at[last] = reason
+            inner = at.below.setdefault(step, _Tree())
+            assert isinstance(inner, _Tree)
+            at = inner
+        at.below[last] = reason
     return tree
 
 
-_TREES: dict[str, Tree] = {
+_TREES: dict[str, _Tree] = {
     qualified: _tree_of(
         FIELDS.get(qualified, {})
         | (
@@ -124,24 +136,21 @@ _TREES: dict[str, Tree] = {
 }
 
 
-@functools.cache
-def _attribute(type_: Any, name: str) -> str:
-    """Of a JSON name; empty where this version's type has no such field."""
-    infos = fields_of(descriptor_of(type_))
-    return next((i.attribute for i in infos.values() if i.json_name == name), "")
+_VALUE_TREES = {
+    qualified: [(_tree_of({path: reason}), value) for (path, value), reason in values.items()]
+    for qualified, values in VALUES.items()
+}
 
 
-def _at(value: Any, tree: Tree, path: str) -> Iterator[tuple[str, Any, str]]:
+def _at(value: Any, tree: _Tree, path: str) -> Iterator[tuple[str, Any, str]]:
     """(path, value, reason) of everything there that is not empty."""
-    of: Any = type(value)
-    for step, below in tree.items():
-        name = step.removesuffix("[]")
-        attribute = _attribute(of, name)
-        inner = getattr(value, attribute) if attribute else None
-        if inner is None or (not inner and not isinstance(below, dict)):
+    for attribute, step in tree.steps(type(value)):
+        inner = getattr(value, attribute)
+        if not inner:
             continue
+        name, below = step.removesuffix("[]"), tree.below[step]
         where = f"{path}.{name}" if path else name
-        if not isinstance(below, dict):
+        if isinstance(below, str):
             yield where, inner, below
         elif step.endswith("[]"):
             for i, one in enumerate(inner):

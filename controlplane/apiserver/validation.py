@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from kubeapi.errors import FieldError
-from kubeapi.schema import descriptor_of, fields_of
+from kubeapi.schema import FieldInfo, descriptor_of, fields_of
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -125,13 +125,52 @@ def metadata_faults(obj: Any, *, namespaced: bool, rule: str) -> Iterator[FieldE
 
 
 def structural_faults(obj: Any) -> Iterator[FieldError]:
-    """Values outside a field's allowed ones, anywhere in the object."""
-    yield from _walk(obj, "")
+    """Values outside a field's allowed ones, anywhere in the object. Nearly always there are none, and paths cost time."""
+    if not _fits(obj):
+        yield from _walk(obj, "")
+
+
+def _fits(value: Any) -> bool:
+    for info in _limited(type(value)):
+        inner = getattr(value, info.attribute)
+        if not inner:
+            continue
+        if info.one_of:
+            if isinstance(inner, str) and inner not in info.one_of:
+                return False
+        elif info.map:
+            if not all(map(_fits, inner.values())):
+                return False
+        elif info.repeated:
+            if not all(map(_fits, inner)):
+                return False
+        elif not _fits(inner):
+            return False
+    return True
+
+
+_LIMITED: dict[Any, list[FieldInfo]] = {}
+"""By type: the fields that have, or below which there are, such with allowed values. Made when first asked for."""
+
+
+def _limited(type_: Any) -> list[FieldInfo]:
+    found = _LIMITED.get(type_)
+    if found is None:
+        infos = fields_of(descriptor_of(type_)).values()
+        found = _LIMITED[type_] = [info for info in infos if _is_limited(info, frozenset())]
+    return found
+
+
+def _is_limited(info: FieldInfo, above: frozenset[str]) -> bool:
+    if info.one_of or info.message is None:
+        return bool(info.one_of)
+    name = info.message.full_name
+    inner = fields_of(info.message).values()
+    return name not in above and any(_is_limited(one, above | {name}) for one in inner)
 
 
 def _walk(value: Any, path: str) -> Iterator[FieldError]:
-    infos = fields_of(descriptor_of(type(value)))
-    for info in infos.values():
+    for info in _limited(type(value)):
         inner = getattr(value, info.attribute)
         if not inner:
             continue

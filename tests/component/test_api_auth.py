@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace as change
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -19,6 +18,7 @@ from controlplane.apiserver.context import RequestContext
 from controlplane.storage.embedded import EmbeddedStore
 from kubeapi.clock import LoopClock
 from kubeapi.errors import Conflict, Forbidden, Invalid, NotFound
+from kubeapi.meta import replace as change
 from kubeapi.scheme import SCHEME, Resource
 from kubeapi.types import authentication_v1, authorization_v1, core_v1, meta_v1, rbac_v1
 from tests.component.test_http_api import World, world

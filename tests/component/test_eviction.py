@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace as with_changes
 from random import Random
 
 import pytest
@@ -133,7 +132,7 @@ async def test_what_is_refused_or_only_tried_costs_nothing(api: Api) -> None:
     await budget(api, allowed=1)
     with pytest.raises(Conflict, match="UID"):
         await evict(api, "a", preconditions=meta_v1.Preconditions(uid="another"))
-    await evict(api, "a", with_changes(CTX, dry_run=True))
+    await evict(api, "a", replace(CTX, dry_run=True))
     assert (await status_of(api)).disruptions_allowed == 1
     assert (await pod_of(api, "a")).metadata.deletion_timestamp is None
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from controlplane.apiserver.auth.attributes import AUTHENTICATED, User
 from kubeapi.errors import Unauthorized
+from kubeapi.meta import replace
 
 __all__ = ["AUTHENTICATED", "Authenticator", "StaticTokens", "TokenSource", "User", "subject_of"]
 

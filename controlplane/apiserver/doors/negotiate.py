@@ -2,11 +2,13 @@
 
 `Accept: application/json;as=Table;v=v1;g=meta.k8s.io,application/json` is a list of wishes in order; the
 first that we can make is made, and when none can be, 406. Forms: JSON, protobuf, YAML; of a Table and of
-metadata only JSON is made (clients that ask for them in protobuf name JSON next).
+metadata only JSON is made (clients that ask for them in protobuf name JSON next). Clients send few different
+texts, so the answers are remembered.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,6 +54,7 @@ def media(text: str) -> tuple[str, dict[str, str]]:
     return kind.strip().lower(), {name.lower(): value.strip('" ') for name, _, value in pairs}
 
 
+@functools.lru_cache(maxsize=256)
 def wanted(accept: str, *, watch: bool = False) -> Form:
     """The first wish that can be made; a watch is not made as YAML. NotAcceptable."""
     if not accept:
@@ -93,6 +96,7 @@ def _weight(params: dict[str, str]) -> float:
         return 0.0
 
 
+@functools.lru_cache(maxsize=256)
 def body_encoding(content_type: str) -> Encoding:
     """UnsupportedMediaType. A body without a type is JSON, as kube-apiserver takes it."""
     kind, _ = media(content_type) if content_type else ("application/json", {})
@@ -106,6 +110,7 @@ def body_encoding(content_type: str) -> Encoding:
     raise UnsupportedMediaType(f"the body of the request was in an unknown format - accepted are: {allowed}")
 
 
+@functools.lru_cache(maxsize=256)
 def patch_kind(content_type: str) -> Literal["strategic", "merge", "json", "apply"]:
     kind, _ = media(content_type)
     if (found := _PATCHES.get(kind)) is None:

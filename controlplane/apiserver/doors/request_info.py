@@ -6,8 +6,9 @@ GET /api/v1/namespaces/d/pods/web/log?follow=true
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct
 
 from controlplane.apiserver.auth.authz import Attributes
 from kubeapi.errors import BadRequest, MethodNotAllowed
@@ -24,11 +25,10 @@ _VERBS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
+class RequestInfo(Struct, frozen=True, gc=False):
     method: str
     path: str
-    query: dict[str, list[str]] = field(default_factory=dict)
+    query: dict[str, list[str]] = {}
     verb: str = ""
     group: str = ""
     version: str = ""
@@ -46,8 +46,7 @@ class RequestInfo:
         return values[0] if values else ""
 
     def flag(self, name: str) -> bool:
-        values = self.query.get(name)
-        return values is not None and (values[0] in _TRUE or values[0] == "")
+        return _flag(self.query, name)
 
     def number(self, name: str) -> int | None:
         """Raises BadRequest for what is no whole number."""
@@ -84,9 +83,12 @@ def parse(method: str, target: str) -> RequestInfo:
         raise BadRequest(f"the query cannot be read: {error}") from error
     if (verb := _VERBS.get(method)) is None:
         raise MethodNotAllowed(f"the server does not answer to {method}")
-    path = unquote(raw_path)
-    parts = [unquote(part) for part in raw_path.strip("/").split("/")]
-    if any("\x00" in part or "/" in part for part in parts):
+    path, parts = raw_path, raw_path.strip("/").split("/")
+    if "%" in raw_path:
+        path, parts = unquote(raw_path), [unquote(part) for part in parts]
+        if any("/" in part for part in parts):
+            raise BadRequest("a part of the path holds a character that no name can")
+    if "\x00" in path:
         raise BadRequest("a part of the path holds a character that no name can")
     found = _resource_parts(parts)
     if found is None:
@@ -98,20 +100,20 @@ def parse(method: str, target: str) -> RequestInfo:
     name = rest[1] if len(rest) > 1 else ""
     if rest[0] == "namespaces":
         namespace = name
-    info = RequestInfo(
-        method,
-        path,
-        query,
-        verb=verb,
+    subresource = rest[2] if len(rest) > 2 else ""
+    return RequestInfo(
+        method=method,
+        path=path,
+        query=query,
+        verb=_verb_of(verb, query, watch, name, subresource),
         group=group,
         version=version,
         namespace=namespace,
         resource=rest[0],
         name=name,
-        subresource=rest[2] if len(rest) > 2 else "",
+        subresource=subresource,
         rest="/".join(rest[3:]),
     )
-    return _with_verb(info, watch)
 
 
 def _resource_parts(parts: list[str]) -> tuple[str, str, bool, list[str]] | None:
@@ -125,28 +127,16 @@ def _resource_parts(parts: list[str]) -> tuple[str, str, bool, list[str]] | None
     return group, version, watch, rest[1:] if watch else rest
 
 
-def _with_verb(info: RequestInfo, watch: bool) -> RequestInfo:
-    verb = info.verb
-    if verb == "get" and not info.subresource and (watch or info.flag("watch")) and (watch or not info.name):
-        verb = "watch"
-    elif verb == "get" and not info.name:
-        verb = "list"
-    elif verb == "delete" and not info.name:
-        verb = "deletecollection"
-    return _replace(info, verb)
+def _verb_of(verb: str, query: dict[str, list[str]], watch: bool, name: str, subresource: str) -> str:
+    if verb == "get" and not subresource and (watch or (not name and _flag(query, "watch"))):
+        return "watch"
+    if verb == "get" and not name:
+        return "list"
+    if verb == "delete" and not name:
+        return "deletecollection"
+    return verb
 
 
-def _replace(info: RequestInfo, verb: str) -> RequestInfo:
-    return RequestInfo(
-        info.method,
-        info.path,
-        info.query,
-        verb,
-        info.group,
-        info.version,
-        info.namespace,
-        info.resource,
-        info.name,
-        info.subresource,
-        info.rest,
-    )
+def _flag(query: dict[str, list[str]], name: str) -> bool:
+    values = query.get(name)
+    return values is not None and (values[0] in _TRUE or values[0] == "")

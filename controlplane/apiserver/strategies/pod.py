@@ -119,19 +119,15 @@ def with_default_tolerations(tolerations: list[core_v1.Toleration]) -> list[core
 
 def qos_class(spec: core_v1.PodSpec) -> str:
     """Guaranteed, Burstable or BestEffort, from CPU and memory alone."""
-    containers = [*spec.init_containers, *spec.containers]
-    names = ("cpu", "memory")
-
-    def amounts(of: dict[str, str | int | float]) -> dict[str, str | int | float]:
-        return {n: of[n] for n in names if n in of and parse(of[n]) > 0}
-
-    if not any(amounts(c.resources.requests) or amounts(c.resources.limits) for c in containers):
+    some, all_equal = False, True
+    for container in (*spec.init_containers, *spec.containers):
+        requests, limits = container.resources.requests, container.resources.limits
+        for name in ("cpu", "memory"):
+            request, limit = requests.get(name), limits.get(name)
+            limited = limit is not None and parse(limit).numerator > 0
+            some = some or limited or (request is not None and parse(request).numerator > 0)
+            same = request is None or request == limit or (limit is not None and parse(request) == parse(limit))
+            all_equal = all_equal and limited and same
+    if not some:
         return "BestEffort"
-    guaranteed = all(
-        len(amounts(c.resources.limits)) == len(names)
-        and all(
-            parse(c.resources.requests.get(n, c.resources.limits[n])) == parse(c.resources.limits[n]) for n in names
-        )
-        for c in containers
-    )
-    return "Guaranteed" if guaranteed else "Burstable"
+    return "Guaranteed" if all_equal else "Burstable"

@@ -168,11 +168,11 @@ def _resources(r: core_v1.ResourceRequirements, path: str) -> Iterator[FieldErro
             except ApiError as error:
                 yield invalid(f"{path}.{kind}[{name}]", amount, str(error))
                 continue
-            if values[kind, name] < 0:
+            if values[kind, name].numerator < 0:
                 yield invalid(f"{path}.{kind}[{name}]", amount, "must be greater than or equal to 0")
     for name, amount in r.requests.items():
         limit = values.get(("limits", name))
-        if limit is not None and values.get(("requests", name), 0) > limit:
+        if limit is not None and amount != r.limits[name] and values.get(("requests", name), 0) > limit:
             yield invalid(f"{path}.requests", amount, f"must be less than or equal to {name} limit of {r.limits[name]}")
 
 
