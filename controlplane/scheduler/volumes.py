@@ -108,7 +108,9 @@ def needs_of(
             bound.append(volume)
             continue
         class_ = class_named(class_of(claim))
-        if class_ is None or not waits_for_consumer(class_) or claim.spec.volume_name:
+        # A volume that is on its way, because a node was chosen, is still being waited for.
+        on_its_way = SELECTED_NODE in claim.metadata.annotations
+        if class_ is None or not waits_for_consumer(class_) or (claim.spec.volume_name and not on_its_way):
             return VolumeNeeds(blocked="pod has unbound immediate PersistentVolumeClaims")
         waiting.append((claim, class_))
     return VolumeNeeds(tuple(bound), tuple(waiting), tuple(volumes) if waiting else ())
