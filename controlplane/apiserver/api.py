@@ -56,6 +56,7 @@ from controlplane.apiserver.wishes import (
 from controlplane.storage.errors import (
     KeyExists,
     KeyMissing,
+    OutcomeUnknown,
     RevisionConflict,
     StoreError,
     StoreFull,
@@ -73,6 +74,7 @@ from kubeapi.errors import (
     Invalid,
     NotFound,
     ServiceUnavailable,
+    Timeout,
 )
 from kubeapi.meta import name_suffix, new_uid, replace
 from kubeapi.scheme import Resource
@@ -322,9 +324,6 @@ class Api:
                 await strategy.settle(held.object if held is not None else None, ready)
                 if not generated:
                     raise already_exists(resource, ready.metadata.name) from None
-            except BaseException:
-                await strategy.settle(None, ready)
-                raise
         raise already_exists(resource, metadata.generate_name)
 
     async def _is_there(self, key: str) -> bool:
@@ -470,9 +469,6 @@ class Api:
             except KeyMissing:
                 await strategy.settle(None, new)
                 raise not_found(resource, name) from None
-            except BaseException:
-                await strategy.settle(old, new)
-                raise
             else:
                 await strategy.settle(new, old)
                 return written
@@ -631,6 +627,10 @@ class Api:
         except (KeyExists, KeyMissing, RevisionConflict):
             raise
         except StoreFull as error:
-            raise ServiceUnavailable(f"the store is full: {error}", retry_after=5) from error
+            # No Retry-After: a person is to hear of it now, and not when kubectl has tried ten times.
+            raise ServiceUnavailable(f"the store is full: {error}") from error
+        except OutcomeUnknown as error:
+            # No Retry-After: clients in Go would send it again by themselves, and make a second object, or lose to themselves.
+            raise Timeout(f"the store did not answer in time: {error}") from error
         except StoreError as error:
             raise ServiceUnavailable(f"the store cannot answer: {error}", retry_after=1) from error
