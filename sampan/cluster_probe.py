@@ -4,6 +4,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ class Probe:
             connection.close()
 
 
-def is_ready(node: Mapping[str, Any]) -> bool:
+def is_ready(node: Mapping[str, Any], since: datetime | None = None) -> bool:
+    """Ready, and said so not before `since`: what a store remembers of a former life does not count."""
     conditions = node.get("status", {}).get("conditions", [])
-    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
+    ready = next((item for item in conditions if item.get("type") == "Ready" and item.get("status") == "True"), None)
+    if ready is None or since is None:
+        return ready is not None
+    told = ready.get("lastHeartbeatTime")
+    # Times in the API are whole seconds.
+    return bool(told) and datetime.fromisoformat(told) >= since.replace(microsecond=0)

@@ -212,8 +212,9 @@ async def _start(
             return False
         await asyncio.sleep(0.05)  # It has no way yet to tell us; a refused connection costs nothing.
     report.say(f"API server answers on port {settings.port}")
+    begun = datetime.now(UTC)
     tasks += [group.create_task(supervisor.keep(component), name=component.name) for component in others]
-    missing = await asyncio.to_thread(_wait_for_nodes, probe, set(settings.node_names), report)
+    missing = await asyncio.to_thread(_wait_for_nodes, probe, set(settings.node_names), begun, report)
     if missing:
         report.say(f"not ready: {', '.join(sorted(missing))}")
         return False
@@ -222,12 +223,12 @@ async def _start(
     return True
 
 
-def _wait_for_nodes(probe: Probe, missing: set[str], report: Report) -> set[str]:
+def _wait_for_nodes(probe: Probe, missing: set[str], since: datetime, report: Report) -> set[str]:
     deadline = monotonic() + _START_TIMEOUT
     while missing and (left := deadline - monotonic()) > 0:
         for node in probe.watch_nodes(left):
             name = node["metadata"]["name"]
-            if name in missing and is_ready(node):
+            if name in missing and is_ready(node, since):
                 missing.discard(name)
                 report.say(f"node {name} is ready")
             if not missing or monotonic() > deadline:
