@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 
+from kubeapi.errors import ApiError
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -44,6 +46,8 @@ async def forever(
         try:
             await run()
             logger.warning("%s ended; it should not; starting it again", name)
+        except (ApiError, OSError) as error:  # the server's absence is no defect of ours: no traceback
+            logger.warning("%s failed, starting it again: %s", name, error)
         except Exception:
             logger.exception("%s failed; starting it again", name)
         if loop.time() - begun >= healthy_after:

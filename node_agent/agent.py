@@ -10,6 +10,7 @@ runs. Containers without a pod are removed only when the pods of this node have 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -111,6 +112,7 @@ class NodeAgent:
         self._triggers: list[datetime] = []
         """When the changes happened that the network has not followed yet, as far as endpoint slices tell."""
         self._changed = asyncio.Event()
+        self._node_written = asyncio.Event()
         self._mac = ""
         self._unready = ""
         self._runtime_version = ""
@@ -141,6 +143,7 @@ class NodeAgent:
             self._eternal(tasks, "statuses", parts.statuses.run)
             for informer in (self.nodes, self.services, self.slices):
                 informer.subscribe(lambda old, new: self._changed.set())
+            self.nodes.subscribe(self._look_at_node)
             self.slices.subscribe(lambda old, new: self._note_trigger(old, new))
             self._eternal(tasks, "network", lambda: self._keep_network(network))
             await self.services.synced.wait()
@@ -283,7 +286,9 @@ class NodeAgent:
             return
 
     async def _keep_status(self) -> None:
+        """Looks when it is time, and when somebody else wrote our Node: that we are given up for dead is put right at once."""
         while True:
+            self._node_written.clear()
             node = self.nodes.cache.find(self._who.name)
             if node is None:
                 await self._register()
@@ -292,14 +297,35 @@ class NodeAgent:
                 due = self._clock.monotonic() - self._written >= 5 * self._times.status
                 if due or not same_but_for_heartbeat(wanted, node.status):
                     await self._write_status(node)
-            await asyncio.sleep(self._times.status)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._times.status):
+                    await self._node_written.wait()
+
+    def _look_at_node(self, old: Node | None, new: Node | None) -> None:
+        if (new or old).metadata.name == self._who.name:  # type: ignore[union-attr]
+            self._node_written.set()
 
     async def _keep_lease(self) -> None:
-        """Create or renew, for ever: silence of four periods makes the node NotReady."""
+        """Create or renew, for ever: silence of four periods makes the node NotReady. So one attempt may hang for one
+        period at most, and after a failure the next one comes soon."""
         lease: Lease | None = None
+        failures, again = 0, Backoff(first=0.2, most=2.0)
         while True:
             begun = asyncio.get_running_loop().time()
-            lease = await self._renew(lease)
+            try:
+                async with asyncio.timeout(max(1.0, self._times.lease)):
+                    lease = await self._renew(lease)
+            except (ApiError, OSError, TimeoutError) as error:
+                if not failures:
+                    self._log.warning("cannot renew the node's lease, trying on: %s", error or "no answer")
+                lease = None
+            if lease is None:
+                await asyncio.sleep(min(self._times.lease, again.delay(failures, self._rng)))
+                failures += 1
+                continue
+            if failures > 1:
+                self._log.info("the node's lease is renewed again, after %d failures", failures)
+            failures = 0
             spent = asyncio.get_running_loop().time() - begun
             await asyncio.sleep(max(0.1, self._times.lease * (1 - 0.1 * self._rng.random()) - spent))
 

@@ -1,8 +1,8 @@
 """The client over gRPC: objects go as encoded JSON, errors come back as those of kubeapi.errors.
 
 One HTTP/2 channel carries all calls and watches. gRPC reconnects it by itself, quickly at first; a call made
-meanwhile fails with ServiceUnavailable, and whoever made it backs off. Keepalive pings find a dead server within
-half a minute, also under an idle watch. Every unary call has a deadline.
+meanwhile fails with ServiceUnavailable, and whoever made it backs off. Keepalive pings find a dead server or
+cable within fifteen seconds, also under an idle watch. Every unary call has a deadline.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ T = TypeVar("T")
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.max_send_message_length", 16 << 20),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),

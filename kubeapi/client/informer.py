@@ -33,7 +33,7 @@ T = TypeVar("T")
 Handler = Callable[[T | None, T | None], None]
 """(old, new): None, new is an addition; old, None a deletion. Called in the event loop; must be quick."""
 
-RECONNECT = Backoff(first=0.1, most=10.0, jitter=0.5)
+RECONNECT = Backoff(first=0.1, most=3.0, jitter=0.5)
 SHORT_WATCH = 1.0
 """Seconds. After a watch that ended sooner than this there is a pause, lest it be begun again and again."""
 
@@ -78,6 +78,7 @@ class Informer(Generic[O]):
         self._handlers: list[Handler[O]] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._failures = 0
+        self._expired = 0
 
     def subscribe(self, handler: Handler[O]) -> Callable[[], None]:
         """From now on, and at once for every object that is cached already. Returns what ends it."""
@@ -110,8 +111,9 @@ class Informer(Generic[O]):
                 await self._watch()
             except Expired:
                 self._log.info("%s: the history is gone; listing again", self.name)
-                self.revision, self._failures = 0, self._failures + 1
-                await asyncio.sleep(self._backoff.delay(min(self._failures - 1, 4), self._rng))
+                self._well()  # it has answered
+                self.revision, self._expired = 0, self._expired + 1
+                await asyncio.sleep(self._backoff.delay(min(self._expired - 1, 4), self._rng))
             except (ApiError, OSError) as error:
                 await self._failed(error)
             except Exception as error:
@@ -161,6 +163,7 @@ class Informer(Generic[O]):
         try:
             async for batch in stream:
                 self._apply(batch)
+                self._expired = 0
                 self._well()
         finally:
             if isinstance(stream, AsyncGenerator):

@@ -112,7 +112,7 @@ class Campaign:
                 await self.rig.ready(i)
         back = time.monotonic() - begun
         async with asyncio.timeout(SETTLE):
-            await asyncio.gather(*(_answers(client) for client in self.clients))
+            await asyncio.gather(*(answers(client) for client in self.clients))
         away = time.monotonic() - begun - back
         self.note(f"{process.name} is back, {back:.2f} s after its start; all clients {away:.2f} s later")
 
@@ -150,7 +150,7 @@ class Campaign:
         return "\n".join([f"{len(faults)} faults", *faults[:10], "blows:", *self.blows, self.report()])
 
 
-async def _answers(client: Client) -> None:
+async def answers(client: Client) -> None:
     while True:
         try:
             await client.get(Namespace, "default")

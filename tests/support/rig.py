@@ -23,6 +23,7 @@ from kubeapi.types import core_v1
 from node_agent.runtimes import hollow_journal
 from sampan.cluster_layout import ADMIN, CONTROLLERS, SCHEDULER, node_identity
 from sampan.cluster_pki import Identity, Pki, write_private
+from tests.support.link import FarPlace
 from tests.support.processes import Process, free_port
 
 LEASE = 2.0
@@ -40,6 +41,9 @@ class Size:
     etcd_flags: Sequence[str] = ()
     store: str = ""
     """Instead of the above."""
+    controller_flags: Sequence[str] = ()
+    far: FarPlace | None = None
+    """Where the last node is."""
 
 
 class Rig:
@@ -87,22 +91,28 @@ class Rig:
 
     def _credentials(self) -> None:
         self._pki.authority()
-        self._pki.server("apiserver", addresses=["127.0.0.1", "10.96.0.1"], names=["localhost"])
+        self._pki.server(
+            "apiserver",
+            addresses=["127.0.0.1", "10.96.0.1", *([self.size.far.near] if self.size.far else [])],
+            names=["localhost"],
+        )
         self._pki.token_key()
         self._pki.client(ADMIN)
 
-    def _kubeconfig(self, identity: Identity, api: int, *, serves: bool = False) -> Path:
-        self._pki.client(identity, addresses=["127.0.0.1"] if serves else [])
+    def _kubeconfig(self, identity: Identity, api: int, *, serves: str = "", host: str = "127.0.0.1") -> Path:
+        self._pki.client(identity, addresses=[serves] if serves else [])
         https, grpc = self._api_ports[api]
         path = self.folder / f"{identity.file}-{api + 1}.kubeconfig"
-        text = self._pki.kubeconfig(identity, server=f"https://127.0.0.1:{https}", grpc=f"127.0.0.1:{grpc}")
+        text = self._pki.kubeconfig(identity, server=f"https://{host}:{https}", grpc=f"{host}:{grpc}")
         write_private(path, text)
         return path
 
-    def _sampan(self, name: str, command: Sequence[str], *, identity: bool = False) -> Process:
+    def _sampan(
+        self, name: str, command: Sequence[str], *, identity: bool = False, inside: Sequence[str] = ()
+    ) -> Process:
         def words(start: int) -> list[str]:
             extra = [f"--leader-elect-identity={name}.{start}"] if identity else []
-            return [sys.executable, "-m", "sampan", *command, *extra]
+            return [*inside, sys.executable, "-m", "sampan", *command, *extra]
 
         return Process(name, words, self._log(name))
 
@@ -113,25 +123,28 @@ class Rig:
         )
         return [
             "apiserver", f"--store={store}", f"--port={https}", f"--grpc-port={grpc}", f"--pki={self._pki.directory}",
+            f"--bind={'0.0.0.0' if self.size.far else '127.0.0.1'}", "--advertise=127.0.0.1",
         ]  # fmt: skip
 
     def _elected(self, kind: str, who: Identity, i: int) -> Process:
         command = [
             kind, f"--kubeconfig={self._kubeconfig(who, i % self.size.apis)}",
             f"--leader-elect-lease-duration={LEASE}", "--leader-elect-renew-deadline=1.5",
-            "--leader-elect-retry-period=0.3",
+            "--leader-elect-retry-period=0.3", *(self.size.controller_flags if kind == "controllers" else ()),
         ]  # fmt: skip
         return self._sampan(f"{kind}-{i + 1}", command, identity=True)
 
     def _node(self, i: int) -> Process:
         name = f"node-{i + 1}"
-        config = self._kubeconfig(node_identity(name), i % self.size.apis, serves=True)
+        far = self.size.far if i == self.size.nodes - 1 else None
+        here, server = (far.far, far.near) if far else ("127.0.0.1", "127.0.0.1")
+        config = self._kubeconfig(node_identity(name), i % self.size.apis, serves=here, host=server)
         command = [
-            "node", f"--name={name}", f"--kubeconfig={config}", "--address=127.0.0.1", "--runtime=hollow",
-            f"--hollow-journal={self.journal(name)}", f"--data-dir={self.folder / name}", "--lease=2",
+            "node", f"--name={name}", f"--kubeconfig={config}", f"--address={here}", "--runtime=hollow",
+            f"--hollow-journal={self.journal(name)}", f"--data-dir={self.folder / name}", "--lease=1",
             "--cpus=64", f"--memory={256 << 30}",
         ]  # fmt: skip
-        return self._sampan(name, command)
+        return self._sampan(name, command, inside=["ip", "netns", "exec", far.name] if far else [])
 
     def journal(self, node: str) -> Path:
         return self.folder / f"{node}.journal"
@@ -195,11 +208,20 @@ class Rig:
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(self.client(i)) for i in range(len(self.apis))]
 
+    def lines(self) -> list[tuple[str, hollow_journal.Line]]:
+        """Of every node's runtime, what it did, with the node's name."""
+        return [(n.name, line) for n in self.nodes for line in hollow_journal.read(self.journal(n.name))]
+
     def starts(self) -> dict[tuple[str, str], list[str]]:
         """By pod UID and container, where it was started: every start of every node's runtime."""
         found: dict[tuple[str, str], list[str]] = {}
-        for node in self.nodes:
-            for line in hollow_journal.read(self.journal(node.name)):
-                if line.container is not None and line.spec is not None:
-                    found.setdefault((line.container.pod_uid, line.container.name), []).append(node.name)
+        for node, line in self.lines():
+            if line.container is not None and line.spec is not None:
+                found.setdefault((line.container.pod_uid, line.container.name), []).append(node)
         return found
+
+    def gone(self) -> list[str]:
+        """UIDs of pods of which a container ended."""
+        return [
+            line.container.pod_uid for _, line in self.lines() if line.container and line.container.state == "exited"
+        ]
