@@ -7,6 +7,7 @@ import asyncio
 import ctypes
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Supervisor:
         self._say, self._pids = say, pids
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = False
+        self.ended: Counter[str] = Counter()
+        """How often each component has ended by itself."""
 
     async def keep(self, component: Component) -> None:
         """Never returns before stop(); a component that ends is started again, with backoff."""
@@ -52,6 +55,7 @@ class Supervisor:
                 self._note()
             if self._stopping:
                 return
+            self.ended[component.name] += 1
             failures = 0 if loop.time() - begun > 30 else failures + 1
             self._say(f"{component.name} ended ({_how(code)}), starting it again; see {component.log}")
             await asyncio.sleep(backoff.delay(max(0, failures - 1), None))

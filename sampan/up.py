@@ -11,9 +11,11 @@ import asyncio
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -40,6 +42,10 @@ from sampan.cluster_supervisor import Component, Supervisor
 
 HELP = "start a cluster on this machine"
 _START_TIMEOUT = 60.0
+_TRIES = 3
+"""Ends of the API server before it first answers; then it is no accident."""
+_ONE_HERE = Path("/run/sampan.lock")
+"""Held while a cluster runs: two would share bridge, namespaces and rules. Holds the data directory's name."""
 
 
 class UpError(Exception):
@@ -79,9 +85,13 @@ def _settings(layout: Layout, args: argparse.Namespace) -> Settings:
 
 def locked(layout: Layout) -> bool:
     """Whether a supervisor runs on this data directory."""
-    if not layout.lock.exists():
+    return _held(layout.lock)
+
+
+def _held(lock: Path) -> bool:
+    if not lock.exists():
         return False
-    with layout.lock.open("r") as file:
+    with lock.open("r") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -95,6 +105,9 @@ def _in_background(layout: Layout, settings: Settings) -> int:
         _hint(layout)
         return 0
     _check_machine()
+    if _held(_ONE_HERE):
+        raise UpError(_other_cluster())
+    _check_ports(settings)
     layout.logs.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     command = [
@@ -131,6 +144,16 @@ def _check_machine() -> None:
             raise UpError(f"{tool} is not installed (Debian: iproute2, nftables, util-linux)")
 
 
+def _check_ports(settings: Settings) -> None:
+    for port in (settings.port, settings.grpc_port):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                attempt.bind(("0.0.0.0", port))
+            except OSError as error:
+                raise UpError(f"port {port} cannot be had ({error.strerror}): --port takes another") from error
+
+
 class Report:
     """Progress, to the terminal or to the waiting `up`; who no longer listens harms nothing."""
 
@@ -161,14 +184,29 @@ async def _supervise(layout: Layout, settings: Settings, descriptor: int) -> int
     _check_machine()
     layout.logs.mkdir(parents=True, exist_ok=True)
     report = Report(descriptor)
-    with layout.lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UpError(f"a cluster runs already on {layout.directory}") from None
-        lock.write(str(os.getpid()))
-        lock.flush()
+    here = f"a cluster runs already on {layout.directory}"
+    mine = _holding(layout.lock, str(os.getpid()), lambda: here)
+    with mine, _holding(_ONE_HERE, str(layout.directory), _other_cluster):
         return await _run(layout, settings, report)
+
+
+@contextmanager
+def _holding(lock: Path, text: str, refusal: Callable[[], str]) -> Iterator[None]:
+    """The lock goes with this process, however it ends. `text` is for those who find it held."""
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UpError(refusal()) from None
+        file.truncate(0)
+        file.write(text)
+        file.flush()
+        yield
+
+
+def _other_cluster() -> str:
+    directory = _ONE_HERE.read_text().strip()
+    return f"another cluster runs on this machine: {directory}; `sampan down --data-dir {directory}` ends it"
 
 
 async def _run(layout: Layout, settings: Settings, report: Report) -> int:
@@ -183,7 +221,7 @@ async def _run(layout: Layout, settings: Settings, report: Report) -> int:
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(ending.wait(), name="ending")
         tasks = [group.create_task(supervisor.keep(server), name=server.name)]
-        starting = group.create_task(_start(supervisor, tasks, group, probe, others, settings, report))
+        starting = group.create_task(_start(supervisor, tasks, group, probe, server, others, settings, report))
         await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.result():
             ending.set()
@@ -201,14 +239,15 @@ async def _start(
     tasks: list[asyncio.Task[None]],
     group: asyncio.TaskGroup,
     probe: Probe,
+    server: Component,
     others: Sequence[Component],
     settings: Settings,
     report: Report,
 ) -> bool:
     deadline = monotonic() + _START_TIMEOUT
     while not await asyncio.to_thread(probe.ready):
-        if monotonic() > deadline:
-            report.say("the API server does not answer")
+        if monotonic() > deadline or supervisor.ended[server.name] >= _TRIES:
+            report.say(f"the API server does not answer; the end of its log:\n{_end_of(server.log)}")
             return False
         await asyncio.sleep(0.05)  # It has no way yet to tell us; a refused connection costs nothing.
     report.say(f"API server answers on port {settings.port}")
@@ -221,6 +260,13 @@ async def _start(
     report.say("the cluster is ready")
     report.ready()
     return True
+
+
+def _end_of(log: Path, lines: int = 5) -> str:
+    try:
+        return "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError as error:
+        return f"    {error}"
 
 
 def _wait_for_nodes(probe: Probe, missing: set[str], since: datetime, report: Report) -> set[str]:

@@ -8,6 +8,9 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+from _pytest.mark import ParameterSet
+
 _NAME = re.compile(r"kubectl([.-]v?\d+\.\d+(\.\d+)?)?")
 
 
@@ -26,3 +29,19 @@ def find_kubectls() -> list[Path]:
 def name_of(path: Path) -> str:
     """Short, for a test's id."""
     return path.name if path.name != "kubectl" else f"{path.parent.name}-kubectl"
+
+
+def kubectl_params() -> list[ParameterSet]:
+    """For a fixture's `params`: one for each, or one that says that there is none."""
+    return [pytest.param(p, id=name_of(p)) for p in find_kubectls()] or [pytest.param(None, id="no-kubectl")]
+
+
+def kubectl_given(request: pytest.FixtureRequest) -> Path:
+    """The fixture's kubectl. Skips where there is none, or fails if SAMPAN_REQUIRE names kubectl."""
+    path: Path | None = request.param
+    if path is None:
+        absent = "no kubectl in SAMPAN_KUBECTL_DIR or PATH"
+        if "kubectl" in os.environ.get("SAMPAN_REQUIRE", "").split(","):
+            pytest.fail(absent)
+        pytest.skip(absent)
+    return path
