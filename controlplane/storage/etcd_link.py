@@ -28,7 +28,6 @@ OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
@@ -45,15 +44,15 @@ class Link:
 
     def __init__(self, endpoints: Sequence[str], tls: EtcdTls | None) -> None:
         self._channels = [_channel(endpoint, tls) for endpoint in endpoints]
-        self._current = 0
+        self.current = 0
 
     @property
     def _channel(self) -> grpc.aio.Channel:
-        return self._channels[self._current % len(self._channels)]
+        return self._channels[self.current % len(self._channels)]
 
     async def call(self, method: str, request: Any, *, writes: bool = False) -> Any:
         """A unary call of the KV service. Raises StoreError; OutcomeUnknown only where `writes`."""
-        used = self._current
+        used = self.current
         try:
             return await getattr(rpc_pb2_grpc.KVStub(self._channel), method)(request, timeout=ANSWER_WITHIN)
         except grpc.aio.AioRpcError as error:
@@ -62,12 +61,13 @@ class Link:
             raise error_of(error, writes=writes) from error
 
     def watch(self) -> Any:
-        return rpc_pb2_grpc.WatchStub(self._channel).Watch()
+        """etcd ends it when its member loses its leader; else a member that was cut off would keep it, and be silent."""
+        return rpc_pb2_grpc.WatchStub(self._channel).Watch(metadata=(("hasleader", "true"),))
 
     def turn(self, used: int | None = None) -> None:
         """To the next endpoint; once for many calls that failed on the same one."""
-        if used is None or used == self._current:
-            self._current += 1
+        if used is None or used == self.current:
+            self.current += 1
 
     async def close(self) -> None:
         for channel in self._channels:
@@ -89,7 +89,7 @@ def error_of(error: grpc.aio.AioRpcError, *, writes: bool) -> StoreError:
         return Compacted(0)
     if "future revision" in text:
         return FutureRevision(text)
-    if "request is too large" in text:
+    if "request is too large" in text or "message larger than max" in text:
         return ValueTooLarge(text)
     if "too many requests" in text or code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return StoreUnavailable(f"etcd refused: {text}")
