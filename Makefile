@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv setup test e2e demo lint format generate
+.PHONY: help venv setup test e2e demo bench lint format generate
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -38,6 +38,10 @@ test: setup      ## all tests but the demo; those of real parts need root
 
 demo: setup      ## a cluster of three nodes, every promise checked aloud, nothing left behind
 	$(BIN)/python -m sampan demo
+
+bench: setup     ## how fast it is: one JSON line per figure, each beside its yardstick
+	$(BIN)/python -m compileall -q kubeapi controlplane node_agent kubectl_lite sampan
+	$(BIN)/python -m tests.bench
 
 e2e: setup       ## the demo as a test
 	$(BIN)/pytest -m e2e tests/e2e

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import uvloop
@@ -112,7 +113,7 @@ async def measure(bench: Rig, store: str, count: int, repeat: int) -> None:
             rates.setdefault(name, []).append((figure, result.quantile(0.5), result.quantile(0.99), cpu))
     for name, found in rates.items():
         value, p50, p99, cpu = (median(column) for column in zip(*found, strict=True))
-        about = {"store": store, "p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3, "cpu_us": cpu}
+        about: dict[str, Any] = {"store": store, "p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3, "cpu_us": cpu}
         if name.startswith("list"):
             say("api", f"{count} {name}", value, "ms", **about)
         else:

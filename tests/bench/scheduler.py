@@ -78,7 +78,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def say(figure: str, value: float, unit: str, **about: Any) -> None:
-    print(json.dumps({"figure": figure, "value": round(value, 1), "unit": unit, **about}), flush=True)
+    print(
+        json.dumps({"bench": "scheduler", "case": figure, "value": round(value, 1), "unit": unit, **about}), flush=True
+    )
 
 
 def nodes_of(count: int) -> Iterator[core_v1.Node]:
