@@ -82,6 +82,10 @@ class Watcher:
         told, self._told = self._told, True
         return not told
 
+    def end(self) -> None:
+        self.cut, self._steps = True, []
+        self.call()
+
     def call(self) -> None:
         self._told = False
         if self.tell is not None:
@@ -173,10 +177,12 @@ class WatchCache:
 
     async def run(self) -> None:
         """Mirrors the store for ever; survives the store's absence."""
-        failures, backoff = 0, Backoff()
+        failures, backoff, whole = 0, Backoff(), False
         while True:
             try:
-                await self._load()
+                if not whole:
+                    await self._load()
+                    whole = True
                 self.synced.set()
                 failures = 0
                 async for changes in self._store.watch(self._prefix, after=self.revision):
@@ -184,6 +190,7 @@ class WatchCache:
                 return
             except Compacted:
                 log.warning("the store's history was compacted under the cache's watch; reading everything again")
+                whole = False
             except StoreError as error:
                 failures += 1
                 log.warning("the store cannot be watched (%s); trying again", error)
@@ -203,7 +210,18 @@ class WatchCache:
         gone = [key for c in self._collections.values() for key in c.items if key not in fresh]
         changes += [Change("delete", key, b"", page.revision) for key in gone]
         self._apply(sorted(changes, key=lambda c: c.revision))
+        if self.synced.is_set():
+            self._begin_anew(page.revision)
         self._reach(page.revision)
+
+    def _begin_anew(self, revision: int) -> None:
+        """What happened in between nobody knows, so no watch may go on as if nothing had: all list again."""
+        self._floor = revision
+        for collection in self._collections.values():
+            collection.steps.clear()
+            collection.floor = revision
+            for watcher in list(collection.watchers):
+                watcher.end()
 
     def _apply(self, changes: Sequence[Change]) -> None:
         batches: dict[str, list[Step]] = {}
@@ -220,6 +238,8 @@ class WatchCache:
                 old = Item.at(change.key, old.object, change.revision)
             else:
                 continue
+            if before is not None:
+                before.shed()
             batches.setdefault(name, []).append(Step(change.revision, old, new, before))
         for name, steps in batches.items():
             collection = self._collections[name]
