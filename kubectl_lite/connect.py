@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from kubeapi.client.grpc_target import target
 from kubeapi.client.kubeconfig import Kubeconfig, KubeconfigError, load
 from kubectl_lite.errors import Failed
 from kubectl_lite.server import OPTIONS, Server
@@ -29,10 +30,12 @@ def configured(path: str, *, context: str) -> Kubeconfig:
 @asynccontextmanager
 async def connect(config: Kubeconfig, *, timeout: float | None, warn: Callable[[str], None]) -> AsyncIterator[Server]:
     """`timeout` is each call's, in seconds; None waits for ever."""
+    where, further = target(config.grpc)
+    options = (*OPTIONS, *further)
     if config.ca is None:
-        channel = grpc.aio.insecure_channel(config.grpc, options=OPTIONS)
+        channel = grpc.aio.insecure_channel(where, options=options)
     else:
         credentials = grpc.ssl_channel_credentials(config.ca, config.key, config.cert)
-        channel = grpc.aio.secure_channel(config.grpc, credentials, options=OPTIONS)
+        channel = grpc.aio.secure_channel(where, credentials, options=options)
     async with channel:
         yield Server(channel, token=config.token, timeout=timeout, warn=warn)

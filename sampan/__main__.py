@@ -15,6 +15,8 @@ COMMANDS = {
     "status": "what of the cluster of this machine runs",
     "load": "make an image known to the nodes",
     "demo": "show on this machine what a cluster does",
+    "cluster": "start, load, check and end the cluster of docker-compose.yml",
+    "init": "make the certificates and kubeconfigs of a cluster of several machines",
     "apiserver": "the API server",
     "scheduler": "the scheduler",
     "controllers": "the controllers",

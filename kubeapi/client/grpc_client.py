@@ -7,6 +7,7 @@ cable within fifteen seconds, also under an idle watch. Every unary call has a d
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import contextlib
 import json
@@ -19,6 +20,7 @@ import msgspec
 from kubeapi import codec
 from kubeapi.client.grpc_errors import translated
 from kubeapi.client.grpc_streams import RemoteCommand
+from kubeapi.client.grpc_target import target
 from kubeapi.client.interface import (
     BatchResult,
     EventType,
@@ -75,13 +77,17 @@ async def connect(
 ) -> AsyncIterator[GrpcClient]:
     """TLS with the client's certificate; without `ca` plain text (for tests and a local socket, `unix:...`).
 
+    `address` may be a list: of several API servers any will do, and when one is lost the next takes over.
+
     `timeout` is each unary call's, in seconds.
     """
+    where, further = await asyncio.to_thread(target, address)
+    options = (*OPTIONS, *further)
     if ca is None:
-        channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        channel = grpc.aio.insecure_channel(where, options=options)
     else:
         credentials = grpc.ssl_channel_credentials(ca, key, cert)
-        channel = grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+        channel = grpc.aio.secure_channel(where, credentials, options=options)
     async with channel:
         yield GrpcClient(channel, token=token, timeout=timeout, on_warning=on_warning, field_manager=field_manager)
 
