@@ -43,5 +43,5 @@ bench: setup     ## how fast it is: one JSON line per figure, each beside its ya
 	$(BIN)/python -m compileall -q kubeapi controlplane node_agent kubectl_lite sampan
 	$(BIN)/python -m tests.bench
 
-e2e: setup       ## the demo as a test
+e2e: setup       ## the demo as a test, and real kubectl on a cluster of three nodes
 	$(BIN)/pytest -m e2e tests/e2e
