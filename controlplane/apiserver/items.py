@@ -31,6 +31,11 @@ class Item:
         metadata = replace(obj.metadata, resource_version=str(revision))
         return cls(key, replace(obj, metadata=metadata), revision)
 
+    def shed(self) -> None:
+        """It is history now: seldom asked for, and made again where it is."""
+        self._json = None
+        self.forms.clear()
+
     @property
     def json(self) -> bytes:
         if self._json is None:
