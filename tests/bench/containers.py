@@ -202,8 +202,9 @@ def main() -> int:
         print("a cluster runs on this machine: nothing was measured in containers", file=sys.stderr)
         return 0
     sampan = [sys.executable, "-m", "sampan"]
+    if subprocess.run([*sampan, "up", f"--data-dir={HOME}", "--nodes=1"], check=False, stdout=sys.stderr).returncode:
+        return 1
     try:
-        subprocess.run([*sampan, "up", f"--data-dir={HOME}", "--nodes=1"], check=True, stdout=sys.stderr)
         asyncio.run(measure(args.count, args.replicas))
     finally:
         subprocess.run([*sampan, "down", f"--data-dir={HOME}"], check=True, stdout=sys.stderr)
