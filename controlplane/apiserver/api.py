@@ -60,6 +60,7 @@ from controlplane.storage.errors import (
     RevisionConflict,
     StoreError,
     StoreFull,
+    ValueTooLarge,
 )
 from controlplane.storage.interface import Store
 from kubeapi import codec
@@ -73,6 +74,7 @@ from kubeapi.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    RequestEntityTooLarge,
     ServiceUnavailable,
     Timeout,
 )
@@ -629,6 +631,8 @@ class Api:
         except StoreFull as error:
             # No Retry-After: a person is to hear of it now, and not when kubectl has tried ten times.
             raise ServiceUnavailable(f"the store is full: {error}") from error
+        except ValueTooLarge as error:
+            raise RequestEntityTooLarge(f"the object is too large for the store: {error}") from error
         except OutcomeUnknown as error:
             # No Retry-After: clients in Go would send it again by themselves, and make a second object, or lose to themselves.
             raise Timeout(f"the store did not answer in time: {error}") from error

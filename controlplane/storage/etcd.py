@@ -116,7 +116,7 @@ class EtcdStore:
             answer = await self._link().call("Range", request)
         except Compacted:
             raise Compacted(public(etcd_revision, LAST_POSITION)) from None
-        entries = [e for kv in answer.kvs if (e := entry_of(kv, self._root)).key != MARKER]
+        entries = [e for kv in answer.kvs if (e := entry_of(kv, self._root)) is not None and e.key != MARKER]
         return Page(entries, public(etcd_revision or answer.header.revision, LAST_POSITION), answer.more)
 
     async def _inside_a_batch(self, prefix: str, start: str, limit: int, revision: int) -> Page:

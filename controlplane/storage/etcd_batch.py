@@ -6,6 +6,10 @@
 Deletions stand first, in key order; their position is their rank among those that took place, which a watcher counts from
 the order of events. A put's position is fixed before it is sent and is the first byte of the stored value, so range reads
 know it too. A rank is never above the number of deletions sent, so no put shares it. A batch holds a key at most once.
+A write that goes alone is a plain transaction: compare, put, and the read where it fails.
+
+What others write under the root in no format of ours does not exist: reads leave it out, and a watch shows that such a
+value took the place of ours as a deletion. A foreign deletion is one; of more than 256 at once the last share a revision.
 """
 
 from __future__ import annotations
@@ -44,8 +48,20 @@ def public(etcd_revision: int, position: int) -> int:
     return etcd_revision << POSITION_BITS | position
 
 
-def entry_of(kv: Any, root: str) -> Entry:
+def entry_of(kv: Any, root: str) -> Entry | None:
+    """None: others wrote it, not we."""
+    if len(kv.value) < 2 or kv.value[1] != FORMAT or not is_text(kv.key):
+        return None
     return Entry(kv.key.decode()[len(root) :], kv.value[2:], public(kv.mod_revision, kv.value[0]))
+
+
+def is_text(key: bytes) -> bool:
+    """Ours all are."""
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def take(waiting: list[Write]) -> tuple[list[Write], list[Write]]:
@@ -68,8 +84,10 @@ def take(waiting: list[Write]) -> tuple[list[Write], list[Write]]:
 
 
 def transaction(batch: Sequence[Write], root: str) -> Any:
-    """Ends with a put of the marker, if anything is put: etcd counts nested puts as nothing, so without a put of its own
-    a transaction would pass by the space quota, and the NOSPACE alarm would never be raised nor heeded."""
+    """Of many writes it ends with a put of the marker, if anything is put: etcd counts nested puts as nothing, so without
+    a put of its own a transaction would pass by the space quota, and the NOSPACE alarm would never be raised nor heeded."""
+    if len(batch) == 1:
+        return _alone(batch[0], 0, root)
     acts = [_nested(write, i, root) for i, write in enumerate(batch)]
     if any(write.verb != "delete" for write in batch):
         acts.append(rpc.RequestOp(request_put=marker(root)))
@@ -82,6 +100,10 @@ def marker(root: str) -> Any:
 
 
 def _nested(write: Write, position: int, root: str) -> Any:
+    return rpc.RequestOp(request_txn=_alone(write, position, root))
+
+
+def _alone(write: Write, position: int, root: str) -> Any:
     key = (root + write.key).encode()
     if write.verb == "delete":
         act = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
@@ -90,7 +112,7 @@ def _nested(write: Write, position: int, root: str) -> Any:
         act = rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value))
     look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
     compare = _absent(key) if write.verb == "create" else _at(key, write.at)
-    return rpc.RequestOp(request_txn=rpc.TxnRequest(compare=compare, success=[act], failure=[look]))
+    return rpc.TxnRequest(compare=compare, success=[act], failure=[look])
 
 
 def _absent(key: bytes) -> list[Any]:
@@ -115,8 +137,9 @@ def outcomes(batch: Sequence[Write], response: Any, root: str) -> list[int | Sto
     """Of each write: its public revision, or why it was refused."""
     found: list[int | StoreError] = []
     deleted = 0
-    for position, (write, answer) in enumerate(zip(batch, response.responses[: len(batch)], strict=True)):
-        nested = answer.response_txn
+    nested_answers = [answer.response_txn for answer in response.responses[: len(batch)]]
+    answers = [response] if len(batch) == 1 else nested_answers
+    for position, (write, nested) in enumerate(zip(batch, answers, strict=True)):
         if nested.succeeded and write.verb == "delete":
             found.append(public(response.header.revision, deleted))
             deleted += 1
@@ -124,8 +147,8 @@ def outcomes(batch: Sequence[Write], response: Any, root: str) -> list[int | Sto
             found.append(public(response.header.revision, position))
         elif write.verb == "create":
             found.append(KeyExists(write.key))
-        elif not nested.responses[0].response_range.kvs:
-            found.append(KeyMissing(write.key))
         else:
-            found.append(RevisionConflict(entry_of(nested.responses[0].response_range.kvs[0], root).revision))
+            kvs = nested.responses[0].response_range.kvs
+            entry = entry_of(kvs[0], root) if kvs else None
+            found.append(KeyMissing(write.key) if entry is None else RevisionConflict(entry.revision))
     return found

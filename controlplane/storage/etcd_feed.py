@@ -16,7 +16,7 @@ import grpc.aio
 from aetcd import rpc
 
 from controlplane.storage.errors import Compacted
-from controlplane.storage.etcd_batch import LAST_POSITION, POSITION_BITS, entry_of, public
+from controlplane.storage.etcd_batch import LAST_POSITION, POSITION_BITS, entry_of, is_text, public
 from controlplane.storage.etcd_link import Link
 from controlplane.storage.interface import Change
 from kubeapi.tasks import Backoff
@@ -40,13 +40,14 @@ class Feed:
         """Set, and replaced, whenever `passed` grows."""
 
     async def changes(self) -> AsyncGenerator[list[Change], None]:
-        """Raises Compacted."""
+        """Ends when the store is closed. Raises Compacted."""
         failures = 0
-        while True:
+        while not self._link.closed:
+            used = self._link.current
             call = self._link.watch()
             try:
                 await call.write(rpc.WatchRequest(create_request=self._request()))
-                counter = _Positions(self._root, (self._resume >> POSITION_BITS) - 1)
+                counter = _Positions(self._root, self._start())
                 async for response in _responses(call):
                     failures = 0
                     if response.canceled:
@@ -59,16 +60,25 @@ class Feed:
                     self._advance(response, found, mine)
                     if mine:
                         yield mine
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if self._link.closed and task is not None and not task.cancelling():
+                    return  # gRPC says so of the calls of a closed channel; nobody has cancelled us
+                raise
             except grpc.aio.AioRpcError as error:
                 log.warning("the watch of etcd broke (%s); resuming it", error.details())
-                self._link.turn()
+                self._link.turn(used)
             finally:
                 call.cancel()
             await asyncio.sleep(RECONNECT.delay(failures, None))
             failures += 1
 
+    def _start(self) -> int:
+        """After a last position the next etcd revision is the one to resume in; so one before it is that very one."""
+        return ((self._resume + 1) >> POSITION_BITS) - 1
+
     def _request(self) -> Any:
-        start = max(1, (self._resume >> POSITION_BITS) - 1)
+        start = max(1, self._start())
         key = f"{self._root}/".encode()
         return rpc.WatchCreateRequest(
             key=key, range_end=prefix_end(key), start_revision=start, prev_kv=True, progress_notify=True
@@ -78,8 +88,9 @@ class Feed:
         if mine:
             self.newest = mine[-1].revision
         if found:
-            self._resume = found[-1].revision
-            self.passed = max(self.passed, self._resume >> POSITION_BITS)
+            # A response holds all of an etcd revision; the marker ends it, and its position is 0.
+            self.passed = max(self.passed, found[-1].revision >> POSITION_BITS)
+            self._resume = public(self.passed, LAST_POSITION)
         elif not response.created and not response.events:  # a progress notification of this watch
             self._resume = max(self._resume, public(response.header.revision, LAST_POSITION))
             self.passed = max(self.passed, response.header.revision)
@@ -93,22 +104,24 @@ class _Positions:
     def __init__(self, root: str, needed: int) -> None:
         self._root, self._needed, self._revision, self._deleted = root, needed, 0, 0
 
-    def change(self, event: Any) -> Change:
-        """Raises Compacted where the value before is no longer known."""
+    def change(self, event: Any) -> Change | None:
+        """None: nothing of ours. Raises Compacted where the value before is no longer known."""
         kv = event.kv
         if kv.mod_revision != self._revision:
             self._revision, self._deleted = kv.mod_revision, 0
-        before = event.prev_kv.value[2:] if event.HasField("prev_kv") else None
-        lost = before is None and (event.type == rpc.Event.DELETE or kv.version > 1)
-        if lost and kv.mod_revision > self._needed:
+        known = event.HasField("prev_kv")
+        if not known and (event.type == rpc.Event.DELETE or kv.version > 1) and kv.mod_revision > self._needed:
             raise Compacted(public(kv.mod_revision, LAST_POSITION))
-        if event.type == rpc.Event.DELETE:
-            position, self._deleted = self._deleted, self._deleted + 1
-            value = before or b""
-            key = kv.key.decode()[len(self._root) :]
-            return Change("delete", key, value, public(kv.mod_revision, position), value)
-        entry = entry_of(kv, self._root)
-        return Change("put", entry.key, entry.value, entry.revision, before)
+        held = entry_of(event.prev_kv, self._root) if known else None
+        entry = entry_of(kv, self._root) if event.type == rpc.Event.PUT else None
+        if entry is not None:
+            return Change("put", entry.key, entry.value, entry.revision, held.value if held is not None else None)
+        if not is_text(kv.key):
+            return None
+        position, self._deleted = min(self._deleted, LAST_POSITION), self._deleted + 1
+        if held is None:
+            return None
+        return Change("delete", held.key, held.value, public(kv.mod_revision, position), held.value)
 
 
 async def _responses(call: Any) -> AsyncIterator[Any]:

@@ -28,7 +28,7 @@ OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 3_000),  # also how long a connection may take: a busy etcd needs more than one
 ]
 
 
@@ -45,6 +45,7 @@ class Link:
     def __init__(self, endpoints: Sequence[str], tls: EtcdTls | None) -> None:
         self._channels = [_channel(endpoint, tls) for endpoint in endpoints]
         self.current = 0
+        self.closed = False
 
     @property
     def _channel(self) -> grpc.aio.Channel:
@@ -70,6 +71,7 @@ class Link:
             self.current += 1
 
     async def close(self) -> None:
+        self.closed = True
         for channel in self._channels:
             await channel.close(None)
 

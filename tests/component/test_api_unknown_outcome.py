@@ -6,16 +6,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from random import Random
 
+import msgspec
 import pytest
 
 from controlplane.apiserver.api import Api
 from controlplane.apiserver.build import api_core
 from controlplane.apiserver.context import RequestContext
 from controlplane.storage.embedded import EmbeddedStore
-from controlplane.storage.errors import OutcomeUnknown, StoreFull
+from controlplane.storage.errors import OutcomeUnknown, StoreFull, ValueTooLarge
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import LoopClock
-from kubeapi.errors import ServiceUnavailable, Timeout
+from kubeapi.errors import RequestEntityTooLarge, ServiceUnavailable, Timeout
 from kubeapi.types import core_v1, meta_v1
 
 CLOCK = LoopClock(datetime(2026, 1, 1, tzinfo=UTC))
@@ -30,6 +31,8 @@ class LosesAnswers(EmbeddedStore):
     full = False
 
     async def create(self, key: str, value: bytes) -> int:
+        if len(value) > 500_000:
+            raise ValueTooLarge("request is too large")
         if self.full:
             raise StoreFull("no room")
         revision = await super().create(key, value)
@@ -82,3 +85,10 @@ async def test_a_full_store_is_told_at_once(api: Api, store: LosesAnswers) -> No
     with pytest.raises(ServiceUnavailable, match="the store is full") as caught:
         await client.create(core_v1.ConfigMap(metadata=meta_v1.ObjectMeta(name="a", namespace="default")))
     assert caught.value.retry_after == 0
+
+
+async def test_an_object_too_large_for_the_store_is_413(api: Api) -> None:
+    client = LocalClient(api, context=RequestContext)
+    with pytest.raises(RequestEntityTooLarge):
+        big = core_v1.ConfigMap(metadata=meta_v1.ObjectMeta(name="a", namespace="default", annotations={"a": ""}))
+        await client.create(msgspec.structs.replace(big, binary_data={"a": b"x" * 600_000}))

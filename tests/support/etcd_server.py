@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -29,9 +31,8 @@ class EtcdServer:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline and self.process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            with suppress(OSError), urllib.request.urlopen(f"http://{self.endpoint}/health", timeout=5):
+                return  # it has a leader: an open port alone tells nothing
             time.sleep(0.02)
         raise RuntimeError((self.folder / "log").read_text()[-2000:])
 
