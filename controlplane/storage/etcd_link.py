@@ -28,7 +28,7 @@ OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 3_000),  # also how long a connection may take: a busy etcd needs more than one
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
 
