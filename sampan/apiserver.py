@@ -21,7 +21,11 @@ HELP = "run the API server"
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sampan apiserver", description=HELP)
-    parser.add_argument("--store", default="memory:", help="memory:, sqlite:PATH, or etcd://HOST:PORT[,HOST:PORT][?ca=FILE&cert=FILE&key=FILE]")
+    parser.add_argument(
+        "--store",
+        default="memory:",
+        help="memory:, sqlite:PATH, or etcd://HOST:PORT[,HOST:PORT][?ca=FILE&cert=FILE&key=FILE]",
+    )
     parser.add_argument("--bind", default="127.0.0.1", help="address that both doors listen on")
     parser.add_argument("--port", type=int, default=6443, help="of the HTTP door")
     parser.add_argument("--grpc-port", type=int, default=6444, help="of the gRPC door")

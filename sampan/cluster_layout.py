@@ -98,6 +98,7 @@ class Layout:
             f"--cluster-cidr={CLUSTER_CIDR}",
             f"--node-monitor-grace={settings.node_monitor_grace}",
             f"--pod-eviction={settings.pod_eviction}",
+            f"--local-path-directory={self.directory / 'volumes'}",
         ]  # fmt: skip
         parts = [self._component("scheduler", scheduler), self._component("controllers", controllers)]
         for index, node in enumerate(settings.node_names):

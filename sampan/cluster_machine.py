@@ -6,7 +6,7 @@ those between two nodes on our bridge: two accepting rules at the head of FORWAR
 """
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 BRIDGE = "sampan0"
@@ -88,6 +88,17 @@ def _ensure_node(index: int, node: str) -> None:
     run(*inside, "addr", "replace", f"{address(index)}/24", "dev", "eth0")
     run(*inside, "link", "set", "eth0", "up")
     run(*inside, "route", "replace", "default", "via", MACHINE)
+
+
+def nodes() -> set[str]:
+    """Those that have a namespace here, of whichever `up`."""
+    return {path.name.removeprefix(PREFIX) for path in Path("/run/netns").glob(PREFIX + "node-*")}
+
+
+def remove_nodes(names: Collection[str]) -> None:
+    """Their namespaces; with each go its devices, of a pair both ends."""
+    for name in sorted(names):
+        run("ip", "netns", "del", namespace(name), check=False)
 
 
 def remove() -> None:

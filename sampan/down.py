@@ -8,15 +8,15 @@ import select
 import shutil
 import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import DockerException
 
 from sampan import cluster_machine
+from sampan.cluster_containers import remove_containers
 from sampan.cluster_layout import DEFAULT_DIRECTORY, Layout
-from sampan.up import locked
+from sampan.up import locked, other_cluster
 
 HELP = "end the cluster of this machine and remove what it left"
 _END_TIMEOUT_MS = 20_000
@@ -30,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     layout = Layout(args.data_dir.absolute())
     if not layout.settings_file.exists() and not layout.logs.exists() and _has_files(layout.directory):
         print(f"sampan down: {layout.directory} holds no cluster; nothing removed", file=sys.stderr)
+        return 1
+    if other := other_cluster(layout):
+        # Bridge, namespaces and rules are its own now: nothing of this directory can be among them.
+        print(f"sampan down: the cluster that runs on this machine is {other}; nothing removed", file=sys.stderr)
         return 1
     try:
         end_processes(layout)
@@ -76,22 +80,6 @@ def node_names(layout: Layout) -> set[str]:
     settings = layout.settings()
     known = set(settings.node_names) if settings else set()
     return known | {path.name for path in (layout.directory / "nodes").glob("*")}
-
-
-def remove_containers(nodes: Collection[str]) -> None:
-    """Those that these nodes made: sandboxes last, so that no container loses its network while it still runs."""
-    engine = docker.APIClient()
-    try:
-        found = engine.containers(all=True, filters={"label": "sampan.dev/pod-uid"})
-        found = [item for item in found if item["Labels"].get("sampan.dev/node") in nodes]
-        found.sort(key=lambda item: item["Labels"].get("sampan.dev/kind") == "sandbox")
-        for item in found:
-            try:
-                engine.remove_container(item["Id"], force=True, v=True)
-            except NotFound:
-                continue
-    finally:
-        engine.close()
 
 
 def unmount(layout: Layout) -> None:

@@ -1,5 +1,6 @@
 """`sampan load IMAGE`: makes an image known to the nodes. On one machine they share its Docker engine, so an image that
-the engine has is there already, and an archive (docker save) is read in once.
+the engine has is there already, and an archive (docker save) is read in once. Nodes that are containers (`make cluster`)
+have engines of their own: each is given the image.
 """
 
 import argparse
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import docker
 from docker.errors import DockerException, ImageNotFound
+
+from sampan.cluster_compose import load_into, running_nodes
+from sampan.demo_checks import CheckError
 
 HELP = "make an image known to the nodes: a name the engine has, or a `docker save` archive"
 
@@ -33,13 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 image.reload()
         finally:
             engine.close()
+        nodes = running_nodes()
+        for node in nodes:
+            load_into(node, *(image.tags or [str(image.id)]))
     except ImageNotFound:
         print(f"sampan load: the engine has no image {args.image}; build it or `docker pull` it", file=sys.stderr)
         return 1
-    except DockerException as error:
+    except (DockerException, CheckError, OSError) as error:
         print(f"sampan load: {error}", file=sys.stderr)
         return 1
-    print(f"{image.short_id} is known as {', '.join(image.tags) or 'no name; give --tag'}")
+    print(
+        f"{image.short_id} is known as {', '.join(image.tags) or 'no name; give --tag'}{''.join(f', in {node}' for node in nodes)}"
+    )
     return 0
 
 

@@ -26,6 +26,7 @@ from docker.errors import DockerException
 
 from node_agent import images
 from sampan import cluster_machine
+from sampan.cluster_containers import remove_containers
 from sampan.cluster_layout import (
     ADMIN,
     CONTROLLERS,
@@ -204,6 +205,12 @@ def _holding(lock: Path, text: str, refusal: Callable[[], str]) -> Iterator[None
         yield
 
 
+def other_cluster(layout: Layout) -> str:
+    """The directory of the cluster that runs on this machine, if it is not this one."""
+    directory = _ONE_HERE.read_text().strip() if _held(_ONE_HERE) else ""
+    return directory if directory != str(layout.directory) else ""
+
+
 def _other_cluster() -> str:
     directory = _ONE_HERE.read_text().strip()
     return f"another cluster runs on this machine: {directory}; `sampan down --data-dir {directory}` ends it"
@@ -286,6 +293,13 @@ def prepare(layout: Layout, settings: Settings, report: Report) -> None:
     """All that must be there before the first process. Blocking; keeps what is there."""
     _make_credentials(layout, settings)
     layout.save(settings)
+    if unwanted := cluster_machine.nodes() - set(settings.node_names):
+        try:
+            remove_containers(unwanted)
+        except DockerException as error:
+            raise UpError(f"no Docker engine answers: {error}") from error
+        cluster_machine.remove_nodes(unwanted)
+        report.say(f"removed {', '.join(sorted(unwanted))}, no longer wanted")
     cluster_machine.ensure(settings.node_names)
     for node in settings.node_names:
         layout.node_directory(node).mkdir(parents=True, exist_ok=True)
