@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from random import Random
 from types import TracebackType
 
@@ -102,6 +103,22 @@ class Campaign:
         process.start()
         await self.well(process)
         await asyncio.sleep(self.rng.uniform(0.1, 0.6))
+
+    async def freeze(self, process: Process, seconds: float) -> float:
+        """It keeps its connections, and answers nothing. Returns the longest time, from now on, without a write acknowledged."""
+        begun = time.monotonic()
+        self.note(f"freeze {process.name} for {seconds:.1f} s")
+        process.freeze()
+        await asyncio.sleep(seconds)
+        process.thaw()
+        await self.well(process)
+        done = sorted(
+            op.returned for op in self.history if op.answer == "ok" and op.verb != "get" and op.returned > begun
+        )
+        edges = [begun, *done, time.monotonic()]
+        silence = max(after - before for before, after in pairwise(edges))
+        self.note(f"{process.name} goes on; the longest silence was {silence:.2f} s")
+        return silence
 
     async def well(self, process: Process) -> None:
         begun = time.monotonic()
