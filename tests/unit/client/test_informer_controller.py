@@ -7,7 +7,7 @@ import pytest
 from fake_api import FakeApi
 
 from kubeapi.client.controller import Barrier, Controller, Done, own_key
-from kubeapi.client.informer import Informer
+from kubeapi.client.informer import RECONNECT, Informer
 from kubeapi.client.keys import Key, by_node
 from kubeapi.clock import LoopClock
 from kubeapi.errors import Conflict
@@ -101,7 +101,8 @@ async def test_a_lost_server_is_logged_once_and_watched_again_from_where_it_was(
     assert names(pods) == ["a", "b"]
     assert pods.relists == 1
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
-    assert api.calls.count("watch") < 60  # backed off
+    shortest = RECONNECT.most * (1 - RECONNECT.jitter)
+    assert api.calls.count("watch") < 300 / shortest + 10  # backed off
 
 
 async def test_an_object_made_anew_under_its_name_is_a_deletion_and_an_addition(
