@@ -119,6 +119,9 @@ class ComposeCluster:
             words = ["docker", "exec", container, "sh", "-c", "docker ps -aq | xargs -r docker rm -f"]
             subprocess.run(words, capture_output=True, timeout=60)
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "10")
+        if volumes := self._volumes():
+            # Of docker-compose.ha.yml: who ends a cluster need not know which files it was begun with.
+            docker("volume", "rm", *volumes)
         self._in_machine(f"{_GROUPS} -exec rmdir {{}} +")
         if self._state.exists():
             shutil.rmtree(self._state)
@@ -138,10 +141,13 @@ class ComposeCluster:
         words = ["run", "--rm", "--network=none", "-v", mount, "--entrypoint", "sh", IMAGE, "-c", script]
         return docker(*words) if docker("images", "-q", IMAGE) else ""
 
+    def _volumes(self) -> list[str]:
+        return docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={self._project}").split()
+
     def leftovers(self) -> list[str]:
         label = f"label=com.docker.compose.project={self._project}"
         found = [f"container {name}" for name in docker("ps", "-aq", "--filter", label).split()]
-        found += [f"volume {name}" for name in docker("volume", "ls", "-q", "--filter", label).split()]
+        found += [f"volume {name}" for name in self._volumes()]
         found += [f"network {name}" for name in docker("network", "ls", "-q", "--filter", label).split()]
         found += [f"control group {path}" for path in self._in_machine(_GROUPS).split()]
         if self._state.exists():
