@@ -81,6 +81,7 @@ def test_apply_of_the_demo_twice_and_after_a_change(kubectl: Kubectl, tmp_path: 
     )
     assert "configmap/web-config configured" in kubectl("apply", "-f", str(tmp_path))
     kubectl("delete", "-f", str(tmp_path))
+    kubectl("wait", "pods", "-l", "app=web", "--for=delete", "--timeout=60s")  # kubectl waits for owners only
     assert kubectl("get", "deployments,pods,services,pvc") == ""
 
 
