@@ -28,6 +28,7 @@ from controlplane.apiserver.auth.authn import User, subject_of
 
 MAX_BODY = 3 * 1024 * 1024
 MAX_HEAD = 64 * 1024
+MOST_NAMES = 256
 MAX_WAITING = 16
 """Pipelined requests; past it the connection is not read until some are answered."""
 MAX_UNREAD = 1024 * 1024
@@ -37,6 +38,8 @@ LINGER = 2.0
 """Seconds in which a client that still sends may read why it was refused."""
 
 log = logging.getLogger("sampan.http")
+_NAMES: dict[bytes, str] = {}
+"""Header names as clients write them, in lower case; only as many as there are in use."""
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -181,6 +184,7 @@ class _Connection(asyncio.Protocol):
         self._raw_size = 0
         self._owed_continue = False
         self._idle: asyncio.TimerHandle | None = None
+        self._quiet_since = 0.0
         self._reset()
 
     def _reset(self) -> None:
@@ -249,7 +253,7 @@ class _Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        key, text = _NAMES.get(name) or _lower(name), value.decode("latin-1")
         known = self._headers.get(key)
         self._headers[key] = text if known is None else f"{known}, {text}"
 
@@ -312,12 +316,13 @@ class _Connection(asyncio.Protocol):
         self._wake = self._loop.create_future()
         if self._owed_continue:
             self._send_continue()
-        self._idle = self._loop.call_later(IDLE, self._silent)
+        self._quiet_since = self._loop.time()
+        if self._idle is None:
+            self._idle = self._loop.call_later(IDLE, self._silent)
         try:
             await self._wake
         finally:
             self._wake = None
-            self._idle.cancel()
 
     async def _answer(self, request: Request, reply: Reply) -> bool:
         """Whether the connection goes on."""
@@ -424,7 +429,15 @@ class _Connection(asyncio.Protocol):
         self._nudge()
 
     def _silent(self) -> None:
-        if self._transport is not None:
+        """One timer for the connection's life, set anew when it fires: a timer for each request would cost more."""
+        busy = self._wake is None or self._long or self._raw is not None
+        left = IDLE if busy else self._quiet_since + IDLE - self._loop.time()
+        self._idle = None
+        if self._gone or self._transport is None:
+            return
+        if left > 0:
+            self._idle = self._loop.call_later(left, self._silent)
+        else:
             self._transport.close()
 
     def _nudge(self) -> None:
@@ -437,6 +450,13 @@ class _Connection(asyncio.Protocol):
             room.set_result(None)
         if self.on_room is not None and not self._gone:
             self.on_room()
+
+
+def _lower(name: bytes) -> str:
+    text = name.decode("latin-1").lower()
+    if len(_NAMES) < MOST_NAMES:
+        _NAMES[name] = text
+    return text
 
 
 class _Refused(Exception):
