@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv setup test blows blows e2e demo bench lint format generate
+.PHONY: help venv setup test blows e2e demo bench lint format generate
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -35,9 +35,6 @@ format: venv
 
 test: setup      ## all tests but the demo; those of real parts need root
 	$(BIN)/pytest -n 4 --dist loadfile -m "not e2e and not blows"
-
-blows: setup     ## processes killed, frozen, cut off and filled up, under traffic; SAMPAN_BLOWS_SEED varies it
-	$(BIN)/pytest -s -m "blows and not e2e" tests/blows
 
 blows: setup     ## processes killed, frozen, cut off and filled up, under traffic; SAMPAN_BLOWS_SEED varies it
 	$(BIN)/pytest -s -m "blows and not e2e" tests/blows

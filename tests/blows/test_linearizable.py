@@ -39,7 +39,7 @@ async def test_under_kills(store: str, make_rig: Callable[[Size], Rig], seed: in
     async with make_rig(STORES[store]).running() as rig:
         campaign = Campaign(rig, Random(seed), writers=8, keys=6, pause=0.002)
         async with campaign:
-            for _ in range(8):
+            for _ in range(6):
                 await campaign.kill(campaign.rng.choice([*rig.etcds, *rig.apis]))
             await enough(campaign)
         campaign.judge()
