@@ -6,8 +6,10 @@ has never heard of, and must start fast: so nothing here imports the types, msgs
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,7 @@ OPTIONS: Sequence[tuple[str, int]] = (
 )
 _EVENTS = {1: "ADDED", 2: "MODIFIED", 3: "DELETED", 4: "BOOKMARK"}
 _PATCHES = {"strategic": 1, "merge": 2, "json": 3}
+FORWARD_CHUNK = 64 * 1024
 FIELD_MANAGER = "kubectl-lite"
 
 
@@ -280,6 +283,38 @@ class Server:
         remote = RemoteCommand(self._stub.Exec(metadata=self._metadata))
         await remote.start(start)
         return remote
+
+    async def forward(
+        self, pod: str, namespace: str, port: int, source: asyncio.StreamReader, sink: asyncio.StreamWriter
+    ) -> None:
+        """One connection, until both directions have ended. Raises what kept it from being established, or broke it."""
+        call = self._stub.PortForward(metadata=self._metadata)
+
+        async def up() -> None:
+            while data := await source.read(FORWARD_CHUNK):
+                await call.write(pb.ForwardInput(data=data))
+            await call.write(pb.ForwardInput(close=True))
+
+        sending: asyncio.Task[None] | None = None
+        try:
+            with translated():
+                start = pb.ForwardStart(namespace=namespace, pod=pod, port=port)
+                with suppress(asyncio.InvalidStateError):  # the call has ended already: reading tells why
+                    await call.write(pb.ForwardInput(start=start))
+                async for reply in call:
+                    match reply.WhichOneof("output"):
+                        case "connected":
+                            sending = asyncio.create_task(up(), name="forward-up")
+                        case "data":
+                            sink.write(reply.data)
+                            await sink.drain()
+                        case "close" if sink.can_write_eof():
+                            sink.write_eof()
+        finally:
+            call.cancel()
+            if sending is not None:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
 
 def _ref(resource: Resource) -> Any:

@@ -12,6 +12,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     # name: (group, module, help)
     "create": ("Basic", "create", "Create objects from manifests, or of common kinds from flags"),
     "expose": ("Basic", "expose", "Put a new service in front of pods"),
+    "run": ("Basic", "run", "Run one pod of an image"),
+    "set": ("Basic", "set", "Change images, variables or resources of a pod template"),
     "get": ("Basic", "get", "Show objects"),
     "edit": ("Basic", "edit", "Change an object in an editor"),
     "delete": ("Basic", "delete", "Delete objects by name, selector or manifest"),
@@ -26,6 +28,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "taint": ("Cluster", "taint", "Set or remove the taints of nodes"),
     "describe": ("Debug", "describe", "Show an object in detail, with its events"),
     "logs": ("Debug", "logs", "Print what a container wrote"),
+    "cp": ("Debug", "cp", "Copy files to and from a container"),
+    "port-forward": ("Debug", "port_forward", "Reach ports of a pod from here"),
     "attach": ("Debug", "attach", "Attach to a running container"),
     "exec": ("Debug", "exec", "Run a command in a container"),
     "events": ("Debug", "events", "Show what happened, in order of time"),

@@ -12,6 +12,7 @@ from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 
 AUTHORIZATION = "authorization.k8s.io/v1"
+AUTHENTICATION = "authentication.k8s.io/v1"
 
 
 def _flags(flags: Flags) -> None:
@@ -76,13 +77,37 @@ async def _list(args: argparse.Namespace, session: Session) -> int:
     return 0
 
 
+def _whoami_flags(flags: Flags) -> None:
+    flags.output()
+
+
+async def whoami(args: argparse.Namespace, session: Session) -> int:
+    resource = await session.names.by_kind(AUTHENTICATION, "SelfSubjectReview")
+    if resource is None:
+        raise UsageError("the server serves no SelfSubjectReview")
+    review = await session.server.create(
+        resource, {"apiVersion": AUTHENTICATION, "kind": "SelfSubjectReview", "metadata": {}}
+    )
+    show = output.printer(args.output, here=session.here, managed_fields=True)
+    if show is not None:
+        session.io.out.write(show(review))
+        return 0
+    user = review.get("status", {}).get("userInfo") or {}
+    rows = [["Username", user.get("username", "")]]
+    rows += [["UID", user["uid"]]] if user.get("uid") else []
+    rows += [["Groups", _bracketed(user["groups"])]] if user.get("groups") else []
+    rows += [[f"Extra: {key}", _bracketed(values)] for key, values in sorted((user.get("extra") or {}).items())]
+    output.columns(["ATTRIBUTE", "VALUE"], rows, session.io)
+    return 0
+
+
 def _bracketed(values: list[str] | None) -> str:
     return f"[{' '.join(values or [])}]"
 
 
 VERB = Verb(
-    help="Ask what you may do.",
-    usage="can-i (VERB RESOURCE [NAME] | --list) [flags]",
+    help="Ask what you may do, and who you are.",
+    usage="(can-i | whoami) [flags]",
     examples="kubectl-lite auth can-i create pods\nkubectl-lite auth can-i --list -n test",
     sub={
         "can-i": Verb(
@@ -91,6 +116,9 @@ VERB = Verb(
             "kubectl-lite auth can-i delete deployments.apps -n test\nkubectl-lite auth can-i get pods --subresource=log",
             _flags,
             can_i,
-        )
+        ),
+        "whoami": Verb(
+            "Tell who the server takes you for.", "[flags]", "kubectl-lite auth whoami", _whoami_flags, whoami
+        ),
     },
 )

@@ -29,12 +29,13 @@ from controlplane.apiserver.doors.http import VERSION
 from controlplane.apiserver.doors.metrics import Metrics
 from controlplane.apiserver.items import Item
 from controlplane.apiserver.streaming.exec import STDOUT, Wish, converse, prepare
+from controlplane.apiserver.streaming.forward import check_forwardable, connection_to, splice
 from controlplane.apiserver.streaming.logs import LogWish, open_log
 from controlplane.apiserver.streaming.sessions import Sessions
 from controlplane.apiserver.tables.table import make_table
 from kubeapi import codec
 from kubeapi.clock import Clock
-from kubeapi.errors import ApiError, BadRequest, InternalError, NotFound, UnsupportedMediaType
+from kubeapi.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, UnsupportedMediaType
 from kubeapi.pb.sampan.v1 import api_pb2 as pb
 from kubeapi.pb.sampan.v1 import api_pb2_grpc, node_pb2
 from kubeapi.scheme import Resource
@@ -355,6 +356,28 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         async for reply in self._streamed("create", None, call, run):
             await call.write(reply)
 
+    async def PortForward(self, requests: Any, call: Any) -> None:
+        async def run(user: User) -> AsyncIterator[Any]:
+            first = await anext(requests, None)
+            if first is None or first.WhichOneof("input") != "start":
+                raise BadRequest("the first message of a port-forward is its start")
+            start = first.start
+            self._calls.allow(user, Attributes("create", "", "pods", "portforward", start.namespace, start.pod))
+            if not 0 < start.port < 65536:
+                raise BadRequest(f"port: {start.port} is no port; it must be from 1 to 65535")
+            link = self._need_sessions().link
+            pod = await link.pod(start.namespace, start.pod)
+            check_forwardable(pod)
+            async with connection_to(link, pod, start.port) as near:
+                yield pb.ForwardOutput(connected=True)
+                try:
+                    await splice(near, _Forwarded(requests, call))
+                except ConnectionResetError as error:
+                    raise ServiceUnavailable(str(error)) from error
+
+        async for reply in self._streamed("create", None, call, run):
+            await call.write(reply)
+
     def _need_sessions(self) -> Sessions:
         if self._sessions is None:
             raise NotFound("this server reaches no node")
@@ -426,6 +449,27 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         group, resource = (type_.group, type_.resource) if known and type_ is not None else ("", "")
         subresource = getattr(request, "subresource", "") if known else ""
         self._metrics.observe(verb, group, resource, subresource, code, seconds, "grpc")
+
+
+class _Forwarded:
+    """The caller's side of a port-forward, as `splice` wants it."""
+
+    def __init__(self, requests: Any, call: Any) -> None:
+        self._requests, self._call = requests, call
+
+    async def data(self) -> AsyncGenerator[bytes, None]:
+        async for message in self._requests:
+            which = message.WhichOneof("input")
+            if which == "close":
+                return
+            if which == "data":
+                yield message.data
+
+    async def write(self, data: bytes) -> None:
+        await self._call.write(pb.ForwardOutput(data=data))
+
+    async def close(self) -> None:
+        await self._call.write(pb.ForwardOutput(close=True))
 
 
 async def _gather(writes: list[Awaitable[Any]]) -> list[Any]:

@@ -98,6 +98,11 @@ class ApiServerStub:
                 request_serializer=sampan_dot_v1_dot_api__pb2.ExecInput.SerializeToString,
                 response_deserializer=sampan_dot_v1_dot_api__pb2.ExecOutput.FromString,
                 _registered_method=True)
+        self.PortForward = channel.stream_stream(
+                '/sampan.v1.ApiServer/PortForward',
+                request_serializer=sampan_dot_v1_dot_api__pb2.ForwardInput.SerializeToString,
+                response_deserializer=sampan_dot_v1_dot_api__pb2.ForwardOutput.FromString,
+                _registered_method=True)
         self.Version = channel.unary_unary(
                 '/sampan.v1.ApiServer/Version',
                 request_serializer=sampan_dot_v1_dot_api__pb2.VersionRequest.SerializeToString,
@@ -189,6 +194,13 @@ class ApiServerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PortForward(self, request_iterator, context):
+        """One connection to a port of a pod. The first message is `start`, the first reply `connected`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Version(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -257,6 +269,11 @@ def add_ApiServerServicer_to_server(servicer, server):
                     servicer.Exec,
                     request_deserializer=sampan_dot_v1_dot_api__pb2.ExecInput.FromString,
                     response_serializer=sampan_dot_v1_dot_api__pb2.ExecOutput.SerializeToString,
+            ),
+            'PortForward': grpc.stream_stream_rpc_method_handler(
+                    servicer.PortForward,
+                    request_deserializer=sampan_dot_v1_dot_api__pb2.ForwardInput.FromString,
+                    response_serializer=sampan_dot_v1_dot_api__pb2.ForwardOutput.SerializeToString,
             ),
             'Version': grpc.unary_unary_rpc_method_handler(
                     servicer.Version,
@@ -592,6 +609,33 @@ class ApiServer:
             '/sampan.v1.ApiServer/Exec',
             sampan_dot_v1_dot_api__pb2.ExecInput.SerializeToString,
             sampan_dot_v1_dot_api__pb2.ExecOutput.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PortForward(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/sampan.v1.ApiServer/PortForward',
+            sampan_dot_v1_dot_api__pb2.ForwardInput.SerializeToString,
+            sampan_dot_v1_dot_api__pb2.ForwardOutput.FromString,
             options,
             channel_credentials,
             insecure,
