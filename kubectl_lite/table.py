@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "annotate": ("Settings", "label", "Set or remove annotations"),
     "api-resources": ("Other", "api_resources", "List the resource types"),
     "api-versions": ("Other", "api_versions", "List the API versions"),
+    "completion": ("Other", "completion", "Print a script for the shell's tab key"),
     "config": ("Other", "config", "Show and change kubeconfig files"),
     "options": ("Other", "options", "List the flags that every verb takes"),
     "version": ("Other", "version", "Print the versions of client and server"),
@@ -57,7 +58,7 @@ GROUPS = {
     "Settings": "Settings",
     "Other": "Other",
 }
-HIDDEN: dict[str, str] = {}
+HIDDEN: dict[str, str] = {"__complete": "completion"}
 """Verbs that no list shows."""
 
 
