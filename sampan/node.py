@@ -40,6 +40,7 @@ from node_agent.server import NodeServer, Tls, start_server
 from node_agent.status_writer import StatusWriter
 from node_agent.vitals import vitals
 from node_agent.volumes import Volumes
+from sampan import health
 
 HELP = "run one node's agent"
 
@@ -72,6 +73,8 @@ class NodeConfig:
     lease: float = 10.0
     """Seconds between two signs of life; the cluster gives a node up after several have failed to come."""
     tls: Tls | None = None
+    metrics: str = ""
+    """host:port of /metrics, /healthz and /readyz; empty: not served."""
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -202,6 +205,7 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
         secure=config.tls is not None,
     )
     server, port = await start_server(servicer, address=config.listen or f"{config.ip}:0", tls=config.tls)
+    measured = NodeMetrics()
     agent = build(
         config,
         client,
@@ -213,9 +217,21 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
         port=port,
         observer=observer,
         times=AgentTimes(lease=config.lease),
+        metrics=measured,
     )
+    log = logging.getLogger(f"sampan.node.{config.name}")
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with (
+            health.serve(
+                config.metrics,
+                registry=measured.registry,
+                ready=lambda: "" if agent.ready.is_set() else "the node has not joined yet",
+                log=log,
+            ) as where,
+            asyncio.TaskGroup() as tasks,
+        ):
+            if where:
+                log.info("metrics at http://%s/metrics", where)
             tasks.create_task(agent.run(), name=f"agent-{config.name}")
             reclaimer = VolumeReclaimer(
                 client=client,
@@ -223,7 +239,7 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
                 on_disk=config.runtime != "hollow",
                 clock=clock,
                 rng=rng,
-                log=logging.getLogger(f"sampan.node.{config.name}"),
+                log=log,
             )
             tasks.create_task(reclaimer.run(), name=f"{reclaimer.name}-{config.name}")
             await agent.ready.wait()
@@ -265,6 +281,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=int, default=0, help="bytes to offer (default: all)")
     parser.add_argument("--cpus", type=float, default=0.0, help="cores to offer (default: all)")
     parser.add_argument("--lease", type=float, default=10.0, metavar="SECONDS", help="between two signs of life")
+    parser.add_argument(
+        "--metrics-address", default="", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz (default: not)"
+    )
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
 
 
@@ -296,6 +315,7 @@ async def _main(args: argparse.Namespace) -> int:
         cpus=args.cpus,
         lease=args.lease,
         tls=Tls(certificate=access.cert, key=access.key, ca=access.ca),
+        metrics=args.metrics_address,
         labels=dict(label.partition("=")[::2] for label in args.label),
     )
     loop, stop = asyncio.get_running_loop(), asyncio.Event()

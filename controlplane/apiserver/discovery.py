@@ -49,10 +49,12 @@ _POD_SUBRESOURCES = (
 
 
 def served() -> list[Resource]:
-    return [r for r in SCHEME.resources if r.plural not in HIDDEN and r.group not in READ_ONLY_GROUPS]
+    return [r for r in SCHEME.resources if r.plural not in HIDDEN]
 
 
 def verbs_of(resource: Resource) -> list[str]:
+    if resource.group in READ_ONLY_GROUPS:
+        return ["get", "list"]
     return ["create"] if resource.plural in CREATE_ONLY else VERBS
 
 

@@ -24,6 +24,7 @@ from controlplane.apiserver.doors.http1 import HttpServer, server_context
 from controlplane.apiserver.doors.metrics import Metrics
 from controlplane.apiserver.streaming.node_link import NodeLink
 from controlplane.apiserver.streaming.sessions import Sessions
+from controlplane.apiserver.usage import Usage, UsageApi
 from controlplane.storage.interface import Store
 from kubeapi.clock import Clock
 from kubeapi.codec import to_builtins
@@ -77,11 +78,12 @@ async def api_server(
         tokens=tokens,
         token_keys=token_keys,
     ) as api:
-        calls = Calls(api, authenticator=api.authenticator, authorizer=api.authorizer)
         metrics = Metrics()
         cert, key, ca = tls.cert.read_bytes(), tls.key.read_bytes(), tls.ca.read_bytes()
         link = NodeLink(_getter(api), credentials=grpc.ssl_channel_credentials(ca, key, cert))
         sessions = Sessions(link, clock)
+        usage = UsageApi(Usage(link, clock=clock), api, nodes=find("", "v1", "nodes"), pods=find("", "v1", "pods"))
+        calls = Calls(api, authenticator=api.authenticator, authorizer=api.authorizer, usage=usage)
         http = HttpDoor(
             calls,
             sessions=sessions,

@@ -17,6 +17,8 @@ from controlplane.apiserver.auth.authz import Attributes, Authorizer
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.negotiate import Encoding, yaml_object
 from controlplane.apiserver.items import ApiEvent, Item, ListResult
+from controlplane.apiserver.usage import GROUP as USAGE
+from controlplane.apiserver.usage import UsageApi
 from controlplane.apiserver.wishes import PatchKind, report_problems
 from kubeapi import codec
 from kubeapi.errors import BadRequest, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
@@ -56,8 +58,11 @@ def context(user: User, *, manager: str = "", validation: str = "", dry_run: boo
 
 
 class Calls:
-    def __init__(self, api: Api, *, authenticator: Authenticator, authorizer: Authorizer) -> None:
+    def __init__(
+        self, api: Api, *, authenticator: Authenticator, authorizer: Authorizer, usage: UsageApi | None = None
+    ) -> None:
         self.api = api
+        self._usage = usage
         self.authenticator = authenticator
         self.authorizer = authorizer
 
@@ -79,12 +84,16 @@ class Calls:
         }
 
     def allow(self, user: User, ask: Attributes) -> None:
-        """Raises Forbidden."""
+        """Raises Forbidden, and MethodNotAllowed for what is only read."""
         self.authorizer.check(user, ask)
+        if ask.group == USAGE and ask.verb not in ("get", "list"):
+            raise MethodNotAllowed(f"the server does not allow {ask.verb} on {ask.resource}.{USAGE}")
 
     async def get(
         self, ctx: RequestContext, resource: Resource, namespace: str, name: str, subresource: str, version: str = ""
     ) -> Item:
+        if resource.group == USAGE and self._usage is not None and not subresource:
+            return await self._usage.get(ctx, resource, namespace, name)
         if subresource == "scale":
             return await subresources.get_scale(self.api, ctx, resource, namespace, name)
         if subresource and not (subresource == "status" and resource.status):
@@ -92,6 +101,8 @@ class Calls:
         return await self.api.get(ctx, resource, namespace, name, resource_version=version)
 
     async def list(self, ctx: RequestContext, resource: Resource, namespace: str, **wish: Any) -> ListResult:
+        if resource.group == USAGE and self._usage is not None:
+            return await self._usage.list(ctx, resource, namespace, wish.get("label_selector", ""))
         return await self.api.list(ctx, resource, namespace, **wish)
 
     def watch(
