@@ -19,7 +19,6 @@ from sampan.demo_checks import CheckError, run_command
 PROJECT = "sampan"
 NODE_LABEL = "dev.sampan.role=node"
 IMAGE = "sampan/cluster:1"
-_GROUPS = "find /sys/fs/cgroup -depth -type d -path '*/sampan-cluster*'"
 
 
 def compose_command() -> list[str]:
@@ -122,7 +121,7 @@ class ComposeCluster:
         if volumes := self._volumes():
             # Of docker-compose.ha.yml: who ends a cluster need not know which files it was begun with.
             docker("volume", "rm", *volumes)
-        self._in_machine(f"{_GROUPS} -exec rmdir {{}} +")
+        self._in_machine(f"{self._groups} -exec rmdir {{}} +")
         if self._state.exists():
             shutil.rmtree(self._state)
         if left := self.leftovers():
@@ -141,6 +140,12 @@ class ComposeCluster:
         words = ["run", "--rm", "--network=none", "-v", mount, "--entrypoint", "sh", IMAGE, "-c", script]
         return docker(*words) if docker("images", "-q", IMAGE) else ""
 
+    @property
+    def _groups(self) -> str:
+        """Finds those of this project only: another cluster's are in use."""
+        top = f"*/sampan-cluster-{self._project}"
+        return f"find /sys/fs/cgroup -depth -type d '(' -path '{top}' -o -path '{top}/*' ')'"
+
     def _volumes(self) -> list[str]:
         return docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={self._project}").split()
 
@@ -149,7 +154,7 @@ class ComposeCluster:
         found = [f"container {name}" for name in docker("ps", "-aq", "--filter", label).split()]
         found += [f"volume {name}" for name in self._volumes()]
         found += [f"network {name}" for name in docker("network", "ls", "-q", "--filter", label).split()]
-        found += [f"control group {path}" for path in self._in_machine(_GROUPS).split()]
+        found += [f"control group {path}" for path in self._in_machine(self._groups).split()]
         if self._state.exists():
             found.append(f"directory {self._state}")
         return found
