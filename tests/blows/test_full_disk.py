@@ -18,11 +18,10 @@ import pytest
 from kubeapi.client.interface import Client
 from kubeapi.errors import ApiError, ServiceUnavailable, Timeout
 from kubeapi.types import apps_v1, core_v1
-from tests.blows.campaign import AWAY
 from tests.blows.test_kills import no_container_twice, nodes_ready, settled
 from tests.support.make import make_deployment
 from tests.support.rig import Rig, Size
-from tests.support.traffic import config_map
+from tests.support.traffic import AWAY, config_map
 from tests.support.until import until
 
 pytestmark = [pytest.mark.blows, pytest.mark.timeout(120)]

@@ -16,10 +16,11 @@ import pytest
 from kubeapi.client.interface import Client
 from kubeapi.errors import ApiError, NotFound
 from kubeapi.types import apps_v1, coordination_v1, core_v1
-from tests.blows.campaign import AWAY, Campaign
+from tests.blows.campaign import Campaign
 from tests.support.make import make_deployment
 from tests.support.processes import Process
 from tests.support.rig import LEASE, Rig, Size
+from tests.support.traffic import AWAY
 from tests.support.until import until
 
 pytestmark = [pytest.mark.blows, pytest.mark.timeout(150)]

@@ -84,7 +84,10 @@ class Rig:
                 f"--initial-cluster={cluster}", "--logger=zap", *self.size.etcd_flags,
             ]  # fmt: skip
 
-        return [Process(f"etcd-{i + 1}", lambda _, i=i: command(i), self._log(f"etcd-{i + 1}")) for i in range(count)]
+        def process(i: int) -> Process:
+            return Process(f"etcd-{i + 1}", lambda start: command(i), self._log(f"etcd-{i + 1}"))
+
+        return [process(i) for i in range(count)]
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
