@@ -10,7 +10,12 @@ import os
 import shutil
 import subprocess
 
+import hypothesis
 import pytest
+
+# Properties are not timed: a busy machine is no failure.
+hypothesis.settings.register_profile("sampan", deadline=None)
+hypothesis.settings.load_profile("sampan")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

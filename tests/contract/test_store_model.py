@@ -96,11 +96,14 @@ class Machine(RuleBasedStateMachine):
         expected = [c for c in self.history if c.revision > after and c.key.startswith(prefix)]
         if not expected:
             return
-        if after < self.compacted:
-            with pytest.raises(Compacted):
-                self.run(seen(self.store, prefix, after, len(expected)))
-        else:
-            assert self.run(seen(self.store, prefix, after, len(expected))) == expected
+        try:
+            found = self.run(seen(self.store, prefix, after, len(expected)))
+        except Compacted:
+            assert after < self.compacted
+            return
+        assert found == expected
+        # etcd keeps one revision more than asked, and others write to it: it may still have all there is to tell.
+        assert after >= self.compacted or self.url.startswith("etcd")
 
     @rule(data=st.data())
     def look_back(self, data: st.DataObject) -> None:

@@ -11,21 +11,24 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from kubeapi.types.core_v1 import ExecAction, Probe
 from node_agent.dialing import inside
 from tests.support.docker_cluster import DockerCluster, shell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
 SERVERS = """
-mkdir /www; echo hello > /www/index.html; httpd -p 8080 -h /www
+mkdir /www; echo hello > /www/index.html
 nc -ll -p 9001 -e wc -c &
+httpd -p 8080 -h /www
 sleep 1000
 """
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def web(cluster: DockerCluster) -> AsyncIterator[None]:
-    pod = await cluster.run("web", shell(SERVERS))
+    listens = Probe(exec=ExecAction(command=["wget", "-qO-", "http://127.0.0.1:8080/"]), period_seconds=1)
+    pod = await cluster.run("web", shell(SERVERS, readiness_probe=listens))
     mine = [c for c in await cluster.runtime.list() if c.pod_uid == pod.metadata.uid]
     sandbox = next(c for c in mine if c.kind == "sandbox")
     server = await asyncio.start_server(echo, sock=await asyncio.to_thread(inside, sandbox.pid, listener))
