@@ -10,7 +10,7 @@ import pytest
 
 from sampan.cluster_compose import IMAGE, ComposeCluster, docker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.compose, pytest.mark.timeout(120)]
 
 PROJECT = "sampan-end"
 SERVICE = """
