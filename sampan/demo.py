@@ -18,6 +18,7 @@ from sampan.demo_checks import CheckError, Checklist, Checks, run_command
 from sampan.down import node_names
 
 HELP = "show on this machine what a cluster does"
+_COMPLAINTS = ("WARNING", "ERROR", "CRITICAL", "Error: ")
 KUBECTL_LITE = (sys.executable, "-m", "kubectl_lite")
 
 
@@ -76,6 +77,8 @@ class Demo:
                 for title, check in checks.all():
                     done.check(title, check)
         finally:
+            if done.failed:
+                print(complaints(self._layout), flush=True)
             done.check("down leaves nothing behind", self.down)
         return done.verdict()
 
@@ -93,6 +96,15 @@ class Demo:
         if left:
             raise CheckError("left behind: " + ", ".join(left))
         return "no process, container, namespace, device, rule, mount or file"
+
+
+def complaints(layout: Layout, most: int = 12) -> str:
+    """The newest warnings of every component: the logs themselves go with the cluster."""
+    found = []
+    for path in sorted(layout.logs.glob("*.log")):
+        lines = path.read_text(errors="replace").splitlines()
+        found += [f"{path.stem}: {line}" for line in lines if any(word in line for word in _COMPLAINTS)][-most:]
+    return "\n".join(found)
 
 
 def leftovers(layout: Layout, nodes: Collection[str]) -> list[str]:

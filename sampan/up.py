@@ -187,7 +187,10 @@ async def _supervise(layout: Layout, settings: Settings, descriptor: int) -> int
     report = Report(descriptor)
     here = f"a cluster runs already on {layout.directory}"
     mine = _holding(layout.lock, str(os.getpid()), lambda: here)
+    before = _last_cluster()
     with mine, _holding(_ONE_HERE, str(layout.directory), _other_cluster):
+        if before not in ("", str(layout.directory)):
+            await asyncio.to_thread(_clear, before, report)
         return await _run(layout, settings, report)
 
 
@@ -205,14 +208,27 @@ def _holding(lock: Path, text: str, refusal: Callable[[], str]) -> Iterator[None
         yield
 
 
+def _clear(directory: str, report: Report) -> None:
+    """Takes away what the killed cluster of another directory left on this machine; its data stays where it is."""
+    if nodes := cluster_machine.nodes():
+        remove_containers(nodes)
+        cluster_machine.remove()
+        report.say(f"cleared away {len(nodes)} nodes that the cluster of {directory} left behind")
+
+
+def _last_cluster() -> str:
+    """The directory of whoever had a cluster on this machine last, if since the last boot."""
+    return _ONE_HERE.read_text().strip() if _ONE_HERE.exists() else ""
+
+
 def other_cluster(layout: Layout) -> str:
     """The directory of the cluster that runs on this machine, if it is not this one."""
-    directory = _ONE_HERE.read_text().strip() if _held(_ONE_HERE) else ""
+    directory = _last_cluster() if _held(_ONE_HERE) else ""
     return directory if directory != str(layout.directory) else ""
 
 
 def _other_cluster() -> str:
-    directory = _ONE_HERE.read_text().strip()
+    directory = _last_cluster()
     return f"another cluster runs on this machine: {directory}; `sampan down --data-dir {directory}` ends it"
 
 

@@ -87,9 +87,14 @@ class Watcher:
         self.call()
 
     def call(self) -> None:
+        """A defect of one watcher must not leave those untold that stand in the queue behind it."""
         self._told = False
         if self.tell is not None:
-            self.tell()
+            try:
+                self.tell()
+            except Exception:
+                log.exception("a watcher failed when it was told of changes; its watch ends")
+                self.cut, self._steps, self.tell = True, [], None
 
     def take(self) -> Sequence[Step]:
         """Raises Expired: it was too slow."""

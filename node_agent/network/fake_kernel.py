@@ -2,7 +2,7 @@
 nft.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from node_agent.network.errors import NetworkError
 from node_agent.network.kernel import Flow, Link, Route
@@ -95,9 +95,10 @@ class FakeKernel:
         old = self._links[name]
         self._links[name] = Link(name=name, mac=old.mac, mtu=old.mtu, up=old.up, alias=alias)
 
-    def ensure_address(self, device: str, address: str) -> None:
+    def ensure_addresses(self, device: str, addresses: Collection[str]) -> None:
         self._need(device)
-        self._addresses.add((device, address))
+        self._addresses = {item for item in self._addresses if item[0] != device}
+        self._addresses |= {(device, address) for address in addresses}
 
     def neighbours(self, device: str) -> dict[str, str]:
         return {ip: mac for (name, ip), mac in self._neighbours.items() if name == device}
@@ -124,6 +125,8 @@ class FakeKernel:
 
     def ensure_route(self, route: Route) -> None:
         self._need(route.device)
+        if any(address.partition("/")[0] == route.via for _, address in self._addresses):
+            raise NetworkError(f"Nexthop has invalid gateway: {route.via} is our own")
         self._routes[route.device, route.destination] = route
 
     def delete_route(self, route: Route) -> None:

@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -88,7 +88,10 @@ class Kernel(Protocol):
 
     def delete_link(self, name: str) -> None: ...
     def set_alias(self, name: str, alias: str) -> None: ...
-    def ensure_address(self, device: str, address: str) -> None: ...
+    def ensure_addresses(self, device: str, addresses: Collection[str]) -> None:
+        """The device's IPv4 addresses are these, and no others: one left over makes a peer's range look local."""
+        ...
+
     def neighbours(self, device: str) -> dict[str, str]:
         """Static ones: IP to MAC."""
         ...
@@ -216,7 +219,7 @@ class NetlinkKernel:
                     "add", ifname=name, kind="vxlan", vxlan_id=vni, vxlan_local=local, vxlan_port=port,
                     vxlan_learning=0, address=mac,
                 )  # fmt: skip
-            route.link("set", index=self._index(route, name), mtu=mtu, state="up")
+            route.link("set", index=self._index(route, name), address=mac, mtu=mtu, state="up")
         self._transmit_checksum_off(name)
 
     def _transmit_checksum_off(self, device: str) -> None:
@@ -293,10 +296,16 @@ class NetlinkKernel:
             route.link("set", index=self._index(route, name), ifalias=alias)
 
     @_inside
-    def ensure_address(self, device: str, address: str) -> None:
-        ip, _, prefix = address.partition("/")
+    def ensure_addresses(self, device: str, addresses: Collection[str]) -> None:
         with IPRoute() as route:
-            route.addr("replace", index=self._index(route, device), address=ip, prefixlen=int(prefix))
+            index = self._index(route, device)
+            for item in list(route.get_addr(family=socket.AF_INET, index=index)):
+                ip, prefix = item.get_attr("IFA_ADDRESS"), item["prefixlen"]
+                if f"{ip}/{prefix}" not in addresses:
+                    route.addr("del", index=index, address=ip, prefixlen=prefix)
+            for address in addresses:
+                ip, _, length = address.partition("/")
+                route.addr("replace", index=index, address=ip, prefixlen=int(length))
 
     @_inside
     def neighbours(self, device: str) -> dict[str, str]:

@@ -79,9 +79,8 @@ class NodePodNetwork:
         kernel = self._kernel
         kernel.set_sysctl("net/ipv4/ip_forward", "1")
         kernel.ensure_bridge(BRIDGE, mac=plan.device_mac(f"bridge {self._pod_cidr}"), mtu=self._mtu)
-        prefix = ipaddress.ip_network(self._pod_cidr).prefixlen
-        kernel.ensure_address(BRIDGE, f"{self._gateway}/{prefix}")
-        kernel.ensure_address(BRIDGE, f"{self._dns_address}/32")
+        ours = ipaddress.ip_network(self._pod_cidr)
+        kernel.ensure_addresses(BRIDGE, [f"{self._gateway}/{ours.prefixlen}", f"{self._dns_address}/32"])
         kernel.ensure_vxlan(
             TUNNEL,
             vni=self._vni,
@@ -90,7 +89,7 @@ class NodePodNetwork:
             mac=self._mac,
             mtu=self._mtu,
         )
-        kernel.ensure_address(TUNNEL, f"{ipaddress.ip_network(self._pod_cidr).network_address}/32")
+        kernel.ensure_addresses(TUNNEL, [f"{ours.network_address}/32"])
         # Answers may come back by another device than the question left by; never tell pods to bypass
         # the gateway.
         for name in ("all", BRIDGE, TUNNEL):
@@ -98,7 +97,8 @@ class NodePodNetwork:
             kernel.set_sysctl(f"net/ipv4/conf/{name}/send_redirects", "0")
         for link in kernel.links():
             pod = plan.read_alias(link.alias)
-            if pod is not None:
+            # An address of another range is from before this node was given its own: attach() gives a new one.
+            if pod is not None and ipaddress.ip_address(pod.ip) in ours:
                 self._links.setdefault(pod.pod_uid, pod)
         if self._installed is None:
             self._program()

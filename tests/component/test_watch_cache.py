@@ -91,6 +91,21 @@ async def test_a_watcher_that_takes_nothing_is_cut_off_and_counted() -> None:
         assert cache.cut_offs == 1
 
 
+async def test_a_watcher_that_fails_when_told_keeps_no_other_from_being_told() -> None:
+    store = EmbeddedStore()
+    async with running(store, Decoder()) as cache:
+        watchers = [cache.watch(NAME, cache.revision) for _ in range(TOLD_AT_ONCE + 1)]
+        for watcher in watchers:
+            watcher.tell = lambda: 1 / 0  # type: ignore[assignment, return-value]
+        well = cache.watch(NAME, cache.revision)
+        for name in ("a", "b"):
+            await cache.reached(await store.create(f"{NAME}default/{name}", codec.encode(config(name))))
+            assert await well.arrived(timeout=5)
+            assert [step.new is not None for step in well.take()] == [True]
+        with pytest.raises(Expired):
+            watchers[0].take()
+
+
 async def test_what_this_server_writes_is_not_decoded_and_has_one_item_for_all() -> None:
     store, decode = EmbeddedStore(), Decoder()
     async with running(store, decode) as cache:

@@ -171,6 +171,19 @@ async def test_attachments_are_known_after_a_restart_and_their_addresses_not_giv
         await again.attach("uid-3", nodes.world.process(0), host_ports=[("TCP", 8080, 80)])
 
 
+async def test_a_node_given_another_range_keeps_nothing_of_the_old_one(nodes: Nodes) -> None:
+    """It joined a new cluster after the old one was killed: its devices are still there, with the old addresses."""
+    pid, kernel = nodes.world.process(0), nodes.world.kernel(0)
+    await nodes.networks[0].attach("uid-1", pid)
+    moved = NodePodNetwork(kernel=kernel, dns=None, node_address=ADDRESSES[0], pod_cidr="10.244.9.0/24")
+    mac = await moved.setup()
+    assert {link.mac for link in await asyncio.to_thread(kernel.links) if link.name == "sampan-vx"} == {mac}
+    await moved.set_peers([Peer("c", CIDRS[0], "172.31.77.13", "0e:00:00:00:00:03")])
+    assert [route.destination for route in await asyncio.to_thread(kernel.routes, "sampan-vx")] == [CIDRS[0]]
+    assert await moved.attach("uid-1", pid) == "10.244.9.2"
+    assert await asyncio.to_thread(kernel.pod_address, pid) == "10.244.9.2"
+
+
 async def test_detach_frees_the_address_twice_is_fine(nodes: Nodes) -> None:
     await nodes.networks[0].attach("uid-1", nodes.world.process(0))
     await nodes.networks[0].detach("uid-1")

@@ -97,3 +97,19 @@ def test_nodes_no_longer_wanted_leave_nothing(layout: Layout, client: Kubectl) -
         assert not engine.containers.list(all=True, filters={"label": "sampan.dev/node=node-3"})
     finally:
         engine.close()
+
+
+def test_what_another_killed_cluster_left_is_cleared_away(layout: Layout, client: Kubectl, tmp_path: Path) -> None:
+    """Its namespaces carry addresses that another cluster's nodes may be given."""
+    kill(layout)
+    other = Layout(tmp_path / "other")
+    said = sampan(other, "up", "--nodes=2")
+    try:
+        assert f"cleared away 2 nodes that the cluster of {layout.directory} left behind" in said
+        web = Kubectl(client.path, other.kubeconfig(ADMIN), "default")
+        web("apply", "-f", "-", stdin=POD)
+        web(*READY)
+    finally:
+        sampan(other, "down")
+    sampan(layout, "up")
+    client(*READY)
