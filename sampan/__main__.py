@@ -18,6 +18,7 @@ COMMANDS = {
     "cluster": "start, load, check and end the cluster of docker-compose.yml",
     "init": "make the certificates and kubeconfigs of a cluster of several machines",
     "apiserver": "the API server",
+    "controlplane": "API server, scheduler and controllers in one process",
     "scheduler": "the scheduler",
     "controllers": "the controllers",
     "node": "one node's agent",

@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
 
@@ -12,7 +13,7 @@ import uvloop
 
 from controlplane.apiserver.auth.authn import StaticTokens
 from controlplane.apiserver.auth.tokens import TokenKeys
-from controlplane.apiserver.server import Tls, api_server
+from controlplane.apiserver.server import ApiServer, Tls, api_server
 from controlplane.storage.open import open_store
 from kubeapi.clock import SystemClock
 
@@ -21,6 +22,14 @@ HELP = "run the API server"
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sampan apiserver", description=HELP)
+    add_flags(parser)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvloop.run(_serve(args))
+    return 0
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         default="memory:",
@@ -36,10 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--token-key", type=Path, help="signs service account tokens; default: sa.key in --pki, if there"
     )
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvloop.run(_serve(args))
-    return 0
 
 
 def store_url(text: str) -> str:
@@ -53,6 +58,13 @@ async def _serve(args: argparse.Namespace) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    async with serving(args):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def serving(args: argparse.Namespace) -> AsyncIterator[ApiServer]:
+    """The server that the flags ask for, with its store, for as long as the block lasts."""
     tls = Tls(args.pki / "apiserver.crt", args.pki / "apiserver.key", args.pki / "ca.crt")
     signing = args.token_key or args.pki / "sa.key"
     token_key = await asyncio.to_thread(signing.read_bytes) if args.token_key or signing.exists() else None
@@ -73,6 +85,6 @@ async def _serve(args: argparse.Namespace) -> None:
             tokens=[StaticTokens.parse(text.splitlines())],
         ) as server:
             logging.getLogger("sampan").info("serving HTTPS on %s, gRPC on %s", server.port, server.grpc_port)
-            await stop.wait()
+            yield server
     finally:
         await store.close()

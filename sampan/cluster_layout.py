@@ -76,10 +76,10 @@ class Layout:
         write_private(self.settings_file, json.dumps(asdict(settings), indent=2).encode())
 
     def components(self, settings: Settings) -> tuple[Component, Sequence[Component]]:
-        """The API server, and all that needs it."""
+        """The control plane, and all that needs it."""
         sampan = [sys.executable, "-m", "sampan"]
         server = [
-            *sampan, "apiserver",
+            *sampan, "controlplane",
             f"--store=sqlite:{self.directory / 'store.db'}",
             "--bind=0.0.0.0",
             f"--port={settings.port}",
@@ -87,20 +87,14 @@ class Layout:
             f"--advertise={cluster_machine.MACHINE}",
             f"--pki={self.pki}",
             f"--service-cidr={SERVICE_CIDR}",
-        ]  # fmt: skip
-        # The supervisor runs each once, and children die with it: one that starts anew need not wait for its own lease.
-        alone = "--leader-elect-identity=sampan-up"
-        scheduler = [*sampan, "scheduler", f"--kubeconfig={self.kubeconfig(SCHEDULER)}", alone]
-        controllers = [
-            *sampan, "controllers",
-            f"--kubeconfig={self.kubeconfig(CONTROLLERS)}",
-            alone,
+            # The supervisor runs it once, and it dies with the supervisor: it need not wait for its own leases.
+            "--leader-elect-identity=sampan-up",
             f"--cluster-cidr={CLUSTER_CIDR}",
             f"--node-monitor-grace={settings.node_monitor_grace}",
             f"--pod-eviction={settings.pod_eviction}",
             f"--local-path-directory={self.directory / 'volumes'}",
         ]  # fmt: skip
-        parts = [self._component("scheduler", scheduler), self._component("controllers", controllers)]
+        parts = []
         for index, node in enumerate(settings.node_names):
             command = [
                 "nsenter", f"--net={cluster_machine.namespace_path(node)}", "--",
@@ -115,7 +109,7 @@ class Layout:
                 f"--lease={settings.node_monitor_grace / LEASES_PER_GRACE}",
             ]  # fmt: skip
             parts.append(self._component(node, command))
-        return self._component("apiserver", server), parts
+        return self._component("controlplane", server), parts
 
     def _component(self, name: str, command: Sequence[str]) -> Component:
         return Component(name=name, command=command, log=self.log(name))

@@ -98,12 +98,7 @@ def manager(
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sampan controllers", description=HELP)
     parser.add_argument("--kubeconfig", type=Path, required=True)
-    parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="network of all pods; a /24 of it per node")
-    parser.add_argument("--node-monitor-grace", type=float, default=40.0, metavar="SECONDS")
-    parser.add_argument("--pod-eviction", type=float, default=None, metavar="SECONDS")
-    parser.add_argument(
-        "--local-path-directory", default=DIRECTORY, metavar="PATH", help="of provisioned volumes, on every node"
-    )
+    add_flags(parser)
     parser.add_argument(
         "--metrics-address", default="", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz (default: not)"
     )
@@ -113,6 +108,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvloop.run(election.until_stopped(_serve(args), name="controllers"))
     return 0
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="network of all pods; a /24 of it per node")
+    parser.add_argument("--node-monitor-grace", type=float, default=40.0, metavar="SECONDS")
+    parser.add_argument("--pod-eviction", type=float, default=None, metavar="SECONDS")
+    parser.add_argument(
+        "--local-path-directory", default=DIRECTORY, metavar="PATH", help="of provisioned volumes, on every node"
+    )
+
+
+def from_flags(
+    args: argparse.Namespace, client: Client, *, ca: bytes, clock: Clock, rng: Random, metrics: Metrics
+) -> ControllerManager:
+    """For one term of office."""
+    metrics.reset()
+    return manager(
+        client,
+        clock=clock,
+        rng=rng,
+        cluster_cidr=args.cluster_cidr,
+        ca=ca.decode(),
+        node_monitor_grace=args.node_monitor_grace,
+        pod_eviction=args.pod_eviction,
+        local_path=args.local_path_directory,
+        metrics=metrics,
+    )
 
 
 async def _serve(args: argparse.Namespace) -> None:
@@ -128,18 +150,7 @@ async def _serve(args: argparse.Namespace) -> None:
     ) as client:
 
         async def work() -> None:
-            metrics.reset()
-            await manager(
-                client,
-                clock=clock,
-                rng=rng,
-                cluster_cidr=args.cluster_cidr,
-                ca=(config.ca or b"").decode(),
-                node_monitor_grace=args.node_monitor_grace,
-                pod_eviction=args.pod_eviction,
-                local_path=args.local_path_directory,
-                metrics=metrics,
-            ).run()
+            await from_flags(args, client, ca=config.ca or b"", clock=clock, rng=rng, metrics=metrics).run()
 
         elected = election.elector(args, client, clock=clock, rng=rng)
         election.observe(elected, metrics.registry)

@@ -26,7 +26,8 @@ from kubeapi.meta import new_uid
 NAMESPACE = "kube-system"
 
 
-def add_flags(parser: argparse.ArgumentParser, *, lease: str) -> None:
+def add_flags(parser: argparse.ArgumentParser, *, lease: str = "") -> None:
+    """`lease`: the name by default; "" where the process has several, whose names are fixed."""
     times = LeaseTimes()
     group = parser.add_argument_group("leader election")
     group.add_argument(
@@ -45,7 +46,8 @@ def add_flags(parser: argparse.ArgumentParser, *, lease: str) -> None:
         "--leader-elect-retry-period", type=float, default=times.retry, metavar="SECONDS",
         help="between attempts to take or renew the lease (default %(default)s)",
     )  # fmt: skip
-    group.add_argument("--leader-elect-resource-name", default=lease, metavar="NAME", help="default %(default)s")
+    if lease:
+        group.add_argument("--leader-elect-resource-name", default=lease, metavar="NAME", help="default %(default)s")
     group.add_argument("--leader-elect-resource-namespace", default=NAMESPACE, metavar="NAME")
     group.add_argument(
         "--leader-elect-identity", default="", metavar="NAME",
@@ -80,13 +82,15 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
 
 
-def elector(args: argparse.Namespace, client: Client, *, clock: Clock, rng: Random) -> LeaderElector | None:
-    """None: there is nobody to compete with."""
+def elector(
+    args: argparse.Namespace, client: Client, *, clock: Clock, rng: Random, lease: str = ""
+) -> LeaderElector | None:
+    """`lease`: its name, where no flag gives one. None: there is nobody to compete with."""
     if not args.leader_elect:
         return None
     return LeaderElector(
         client,
-        name=args.leader_elect_resource_name,
+        name=lease or args.leader_elect_resource_name,
         namespace=args.leader_elect_resource_namespace,
         identity=args.leader_elect_identity or f"{socket.gethostname()}_{new_uid(rng)}",
         clock=clock,

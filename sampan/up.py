@@ -1,9 +1,9 @@
 """`sampan up`: a cluster on this machine in one process group.
 
-Flow: make what is missing (certificates, kubeconfigs, bridge and namespaces, our two images), start the API server,
-then scheduler, controllers and one agent per node in its namespace, and wait until every node says it is ready. The
-supervisor stays behind; `up` returns. Doing it again is harmless: a running cluster is reported, a killed or
-rebooted one finds its objects in the data directory and its containers by their labels.
+Flow: make what is missing (certificates, kubeconfigs, bridge and namespaces, our two images), start the control plane
+(API server, scheduler and controllers in one process), then one agent per node in its namespace, and wait until every
+node says it is ready. The supervisor stays behind; `up` returns. Doing it again is harmless: a running cluster is
+reported, a killed or rebooted one finds its objects in the data directory and its containers by their labels.
 """
 
 import argparse
@@ -29,10 +29,8 @@ from sampan import cluster_machine
 from sampan.cluster_containers import remove_containers
 from sampan.cluster_layout import (
     ADMIN,
-    CONTROLLERS,
     DEFAULT_DIRECTORY,
     KUBERNETES,
-    SCHEDULER,
     Layout,
     Settings,
     node_identity,
@@ -345,7 +343,7 @@ def _make_credentials(layout: Layout, settings: Settings) -> None:
     )  # fmt: skip
     pki.token_key()
     nodes = [node_identity(node) for node in settings.node_names]
-    for identity in (ADMIN, SCHEDULER, CONTROLLERS, *nodes):
+    for identity in (ADMIN, *nodes):
         index = nodes.index(identity) if identity in nodes else -1
         pki.client(identity, addresses=[cluster_machine.address(index)] if index >= 0 else [])
         host = cluster_machine.MACHINE if identity in nodes else "127.0.0.1"

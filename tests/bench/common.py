@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.cluster_pki import Identity, Pki
-from tests.support.etcd_server import EtcdServer, _free_ports
+from tests.support.etcd_server import EtcdServer, free_ports
 
 ADMIN = Identity("admin", "admin", ("system:masters",))
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
@@ -89,8 +89,8 @@ class Rig:
         self.processes[name] = process
         return process
 
-    def start_api(self, store: str) -> subprocess.Popen[bytes]:
-        """`store`: etcd, with fsync, or sqlite."""
+    def start_api(self, store: str, command: str = "apiserver") -> subprocess.Popen[bytes]:
+        """`store`: etcd, with fsync, or sqlite. `command`: apiserver, or controlplane with the loops in it."""
         url = f"sqlite:{self.folder}/store.db"
         if store == "etcd":
             # One member need not wait half a second for others before it elects itself.
@@ -101,7 +101,7 @@ class Rig:
             self.processes["etcd"] = self.etcd.process
             url = f"etcd://{self.etcd.endpoint}"
         words = [f"--store={url}", f"--port={self.port}", f"--grpc-port={self.grpc_port}", f"--pki={self.pki}"]
-        return self.start("apiserver", "apiserver", *words)
+        return self.start(command, command, *words)
 
     def wait_ready(self, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
@@ -111,7 +111,7 @@ class Rig:
                     return
             except OSError:
                 time.sleep(0.005)
-        raise RuntimeError((self.folder / "apiserver.log").read_text()[-2000:])
+        raise RuntimeError(next(self.folder.glob("*.log")).read_text()[-2000:])
 
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(f"https://127.0.0.1:{self.port}{path}", context=self.tls(), timeout=10) as reply:
@@ -138,7 +138,7 @@ def rig() -> Iterator[Rig]:
         pki.server("apiserver", addresses=["127.0.0.1"], names=["localhost"])
         pki.token_key()
         pki.client(ADMIN)
-        port, grpc_port = _free_ports(2)
+        port, grpc_port = free_ports(2)
         made = Rig(folder, port, grpc_port)
         stack.callback(made.stop)
         yield made

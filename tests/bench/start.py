@@ -14,6 +14,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from typing import Any
 
 import uvloop
 
@@ -26,10 +27,13 @@ from tests.bench.common import ADMIN, Rig, cpu_seconds, median, resident_mib, ri
 from tests.support.until import until
 
 
-def start_all(bench: Rig, store: str) -> None:
-    bench.start_api(store)
-    bench.start("scheduler", "scheduler", f"--kubeconfig={bench.kubeconfig(SCHEDULER)}")
-    bench.start("controllers", "controllers", f"--kubeconfig={bench.kubeconfig(CONTROLLERS)}")
+def start_all(bench: Rig, store: str, *, apart: bool) -> None:
+    if apart:
+        bench.start_api(store)
+        bench.start("scheduler", "scheduler", f"--kubeconfig={bench.kubeconfig(SCHEDULER)}")
+        bench.start("controllers", "controllers", f"--kubeconfig={bench.kubeconfig(CONTROLLERS)}")
+    else:
+        bench.start_api(store, "controlplane")
     node = node_identity("node-1")
     bench.start(
         "node", "node", "--name=node-1", f"--kubeconfig={bench.kubeconfig(node)}", "--address=127.0.0.1",
@@ -59,27 +63,34 @@ def main() -> None:
     args = parser.parse_args()
     baseline = median([bare_start() for _ in range(args.repeat)])
     for store in args.stores.split(","):
-        ready, noded = [], []
+        ready = []
         for _ in range(args.repeat):
             with rig() as bench:
                 begun = time.perf_counter()
                 bench.start_api(store)
                 bench.wait_ready()
                 ready.append(time.perf_counter() - begun)
-        about = {"store": store, "yardstick": "an interpreter's start"}
+        about: dict[str, Any] = {"store": store, "yardstick": "an interpreter's start"}
         say("start", "launched to /readyz", median(ready), "s", baseline=baseline, **about)
-        for number in range(args.repeat):
-            with rig() as bench:
-                for who in (SCHEDULER, CONTROLLERS, node_identity("node-1"), ADMIN):
-                    bench.kubeconfig(who)
-                begun = time.perf_counter()
-                start_all(bench, store)
-                bench.wait_ready()
-                uvloop.run(first_node(bench))
-                noded.append(time.perf_counter() - begun)
-                if number == args.repeat - 1:
-                    idle(bench, store, args.idle)
-        say("start", "launched to the first node Ready", median(noded), "s", baseline=baseline, **about)
+        for apart in (False, True):
+            noded = [to_first_node(store, apart, args.idle * (n == args.repeat - 1)) for n in range(args.repeat)]
+            how = "in processes of their own" if apart else "in one process"
+            about |= {"control plane": how}
+            say("start", "launched to the first node Ready", median(noded), "s", baseline=baseline, **about)
+
+
+def to_first_node(store: str, apart: bool, idle_seconds: float) -> float:
+    with rig() as bench:
+        for who in (SCHEDULER, CONTROLLERS, node_identity("node-1"), ADMIN):
+            bench.kubeconfig(who)
+        begun = time.perf_counter()
+        start_all(bench, store, apart=apart)
+        bench.wait_ready()
+        uvloop.run(first_node(bench))
+        seconds = time.perf_counter() - begun
+        if idle_seconds:
+            idle(bench, store, idle_seconds)
+        return seconds
 
 
 def idle(bench: Rig, store: str, seconds: float) -> None:

@@ -15,7 +15,7 @@ class EtcdServer:
     def __init__(self, folder: Path, flags: Sequence[str] = ()) -> None:
         self.folder = folder
         self.flags = list(flags)
-        self.port, self._peer = _free_ports(2)
+        self.port, self._peer = free_ports(2)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,7 +43,7 @@ class EtcdServer:
             self.process = None
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in held]
     for one in held:

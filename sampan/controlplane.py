@@ -1,0 +1,114 @@
+"""API server, scheduler and controllers in one process: `sampan controlplane`, what `sampan up` starts.
+
+    doors ──► Api ◄── LocalClient ◄── scheduler, controllers
+
+The loops speak to the API core by function call: nothing is encoded or copied, and their caches hold the very objects
+that the server's own cache holds. For a cluster on one machine that is a third of the memory and most of the
+processor time that three processes need (docs/decisions/0009-one-process.md has the figures). Each loop is still a client under
+its own name, with its own lease, and knows no store: apart, they are `sampan apiserver`, `scheduler`, `controllers`.
+
+A loop that fails is started again with backoff, and the server goes on; what ends the server ends the process.
+"""
+
+import argparse
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from random import SystemRandom
+
+import uvloop
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+
+from controlplane.apiserver.api import Api
+from controlplane.apiserver.context import RequestContext
+from controlplane.controllers.metrics import Metrics as ControllerMetrics
+from controlplane.scheduler.metrics import Metrics as SchedulerMetrics
+from kubeapi.client.local import LocalClient
+from kubeapi.clock import SystemClock
+from kubeapi.tasks import Backoff, forever
+from sampan import apiserver, controllers, election, health, scheduler
+from sampan.cluster_layout import CONTROLLERS, SCHEDULER
+from sampan.cluster_pki import Identity
+
+HELP = "run API server, scheduler and controllers in one process"
+AGAIN = Backoff(first=0.5, most=10.0)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="sampan controlplane", description=HELP)
+    apiserver.add_flags(made)
+    controllers.add_flags(made)
+    made.add_argument(
+        "--metrics-address", default="", metavar="HOST:PORT",
+        help="serve the loops' /metrics, /healthz and /readyz (default: not); the API server's are behind its own door",
+    )  # fmt: skip
+    election.add_flags(made)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = parser()
+    args = flags.parse_args(argv)
+    election.check(flags, args)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvloop.run(election.until_stopped(serve(args), name="controlplane"))
+    return 0
+
+
+class Together(CollectorRegistry):
+    """Several registries on one page."""
+
+    def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
+        super().__init__()
+        self._registries = list(registries)
+
+    def collect(self) -> Iterable[Metric]:
+        for registry in self._registries:
+            yield from registry.collect()
+
+
+async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Until cancelled; raises what ends the server. `ready` is called when clients may come."""
+    clock, rng = SystemClock(), SystemRandom()
+    scheduling, controlling = SchedulerMetrics(), ControllerMetrics()
+    ca = await asyncio.to_thread((args.pki / "ca.crt").read_bytes)
+    registry = Together([scheduling.registry, controlling.registry])
+    async with (
+        apiserver.serving(args) as server,
+        health.serve(args.metrics_address, registry=registry) as where,
+        asyncio.TaskGroup() as loops,
+    ):
+        if where:
+            logging.getLogger("controlplane").info("metrics at http://%s/metrics", where)
+
+        def start(
+            identity: Identity, lease: str, registry: CollectorRegistry, work: Callable[[LocalClient], Awaitable[None]]
+        ) -> None:
+            client = _client(server.api, identity)
+            elected = election.elector(args, client, clock=clock, rng=rng, lease=lease)
+            election.observe(elected, registry)
+            loops.create_task(
+                forever(
+                    lambda: election.lead(elected, lambda: work(client)), name=identity.file, rng=rng, backoff=AGAIN
+                ),
+                name=identity.file,
+            )
+
+        start(
+            SCHEDULER, scheduler.LEASE, scheduling.registry,
+            lambda client: scheduler.run(client, clock=clock, rng=rng, metrics=scheduling),
+        )  # fmt: skip
+        start(
+            CONTROLLERS, controllers.LEASE, controlling.registry,
+            lambda client: controllers.from_flags(
+                args, client, ca=ca, clock=clock, rng=rng, metrics=controlling
+            ).run(),
+        )  # fmt: skip
+        ready()
+
+
+def _client(api: Api, identity: Identity) -> LocalClient:
+    groups = (*identity.groups, "system:authenticated")
+    manager = f"sampan-{identity.file}"
+    return LocalClient(api, context=lambda: RequestContext(user=identity.name, groups=groups, field_manager=manager))
