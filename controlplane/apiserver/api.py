@@ -243,6 +243,10 @@ class Api:
         finally:
             watch.close()
 
+    def age(self, revision: int) -> float:
+        """Seconds since this server has known of the change of that revision."""
+        return self.cache.age(revision)
+
     async def _wait_for(self, resource_version: str) -> None:
         if resource_version == "":
             await self._guard(self.cache.fresh())

@@ -31,6 +31,8 @@ HISTORY = 8_192
 """Changes kept per resource; a watch from further back is Expired."""
 MOST_PENDING = 16_384
 """A watcher with more undelivered changes is cut off."""
+ARRIVALS = 256
+"""Batches of changes whose coming is remembered, to tell watchers how late they hear of them."""
 TOLD_AT_ONCE = 50
 """Watchers that get their changes between two turns of the loop."""
 CATCH_UP = 3.0
@@ -126,7 +128,7 @@ class Watcher:
     def close(self) -> None:
         if self in self._collection.watchers:
             self._collection.watchers.discard(self)
-            self._cache.cut_offs += self.cut
+            self._collection.cut_offs += self.cut
 
 
 class Collection:
@@ -138,6 +140,8 @@ class Collection:
         self.floor = floor
         """Changes up to this revision are forgotten."""
         self.watchers: set[Watcher] = set()
+        self.cut_offs = 0
+        """Watchers that were too slow."""
         self.changes = 0
         """Counts them all: who keeps something worked out from the objects sees here that it is old."""
 
@@ -176,7 +180,8 @@ class WatchCache:
         self.synced = asyncio.Event()
         self._untold: deque[Watcher] = deque()
         """Who has something to take; while it is not empty, a call of _tell is under way."""
-        self.cut_offs = 0
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=ARRIVALS)
+        """Up to which revision the store's newest batches reached, and when they came."""
 
     # ------------------------------------------------------------------ feeding
 
@@ -258,6 +263,7 @@ class WatchCache:
                 if self._untold and not telling:
                     asyncio.get_running_loop().call_soon(self._tell)
         if changes:
+            self._arrivals.append((changes[-1].revision, asyncio.get_running_loop().time()))
             self._reach(changes[-1].revision)
 
     def _item(self, change: Change) -> Item:
@@ -331,6 +337,15 @@ class WatchCache:
                 await future
         except TimeoutError:
             raise Timeout(f"Too large resource version: {revision}, current: {self.revision}", retry_after=1) from None
+
+    def age(self, revision: int) -> float:
+        """Seconds since the change of that revision came from the store; of a forgotten one, since the oldest known."""
+        came = 0.0
+        for reached, at in reversed(self._arrivals):
+            if reached < revision:
+                break
+            came = at
+        return asyncio.get_running_loop().time() - came if came else 0.0
 
     def watch(self, name: str, after: int) -> Watcher:
         """Of the changes after a revision. Close it. Raises Expired: too old."""

@@ -16,6 +16,7 @@ from controlplane.apiserver.api import Api
 from controlplane.apiserver.auth.authn import TokenSource
 from controlplane.apiserver.auth.tokens import TokenKeys
 from controlplane.apiserver.build import SERVICE_CIDR, api_core
+from controlplane.apiserver.cache_metrics import CacheMetrics
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.calls import Calls, find
 from controlplane.apiserver.doors.grpc import OPTIONS, GrpcDoor
@@ -26,8 +27,10 @@ from controlplane.apiserver.streaming.node_link import NodeLink
 from controlplane.apiserver.streaming.sessions import Sessions
 from controlplane.apiserver.usage import Usage, UsageApi
 from controlplane.storage.interface import Store
+from controlplane.storage.metrics import MeasuredStore, StoreMetrics
 from kubeapi.clock import Clock
 from kubeapi.codec import to_builtins
+from kubeapi.metrics import Certificates
 from kubeapi.pb.sampan.v1 import api_pb2_grpc
 
 GRACE = 1.0
@@ -68,8 +71,9 @@ async def api_server(
 ) -> AsyncIterator[ApiServer]:
     """`advertise` is the address that nodes reach us by; ports of 0 are chosen by the system."""
     public = advertise or host
+    metrics = Metrics()
     async with api_core(
-        store=store,
+        store=MeasuredStore(store, StoreMetrics(metrics.registry)),
         clock=clock,
         rng=rng,
         service_cidr=service_cidr,
@@ -78,8 +82,11 @@ async def api_server(
         tokens=tokens,
         token_keys=token_keys,
     ) as api:
-        metrics = Metrics()
+        CacheMetrics(api.cache, metrics.registry)
+        certificates = Certificates(metrics.registry)
         cert, key, ca = tls.cert.read_bytes(), tls.key.read_bytes(), tls.ca.read_bytes()
+        certificates.show("server", cert)
+        certificates.show("ca", ca)
         link = NodeLink(_getter(api), credentials=grpc.ssl_channel_credentials(ca, key, cert))
         sessions = Sessions(link, clock)
         usage = UsageApi(Usage(link, clock=clock), api, nodes=find("", "v1", "nodes"), pods=find("", "v1", "pods"))

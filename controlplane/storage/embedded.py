@@ -28,7 +28,7 @@ from controlplane.storage.errors import (
     StoreUnavailable,
 )
 from controlplane.storage.history import History
-from controlplane.storage.interface import Change, Entry, Page
+from controlplane.storage.interface import Change, Entry, Measure, Page, Unmeasured
 from controlplane.storage.journal import Journal
 
 HISTORY_LIMIT = 20_000
@@ -66,8 +66,7 @@ class EmbeddedStore:
         self._waiting: list[_Write] = []
         self._committer: asyncio.Task[None] | None = None
         self._closed = False
-        self.batch_sizes: list[int] = []
-        """Of the newest transactions; for metrics and benchmarks."""
+        self.measure: Measure = Unmeasured()
 
     # ------------------------------------------------------------------ reads
 
@@ -182,6 +181,7 @@ class EmbeddedStore:
             changes = [change for _, change in decided]
             if not changes:
                 continue
+            begun = loop.time()
             try:
                 await loop.run_in_executor(self._journal.thread, self._journal.write, changes, self._history.compacted)
             except StoreError as error:
@@ -194,7 +194,7 @@ class EmbeddedStore:
                 for write, _ in (*decided, *refused):
                     _fail(write, StoreUnavailable(f"the journal failed: {error!r}"))
                 continue
-            self.batch_sizes = [*self.batch_sizes[-99:], len(changes)]
+            self.measure.batch(len(changes), loop.time() - begun)
             self._apply(changes)
             for write, change in decided:
                 if write.done is not None and not write.done.done():

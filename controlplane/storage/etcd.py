@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
+from time import perf_counter
 from typing import Any, Literal
 
 from aetcd import rpc
@@ -39,7 +40,7 @@ from controlplane.storage.etcd_batch import (
 )
 from controlplane.storage.etcd_feed import Feed, prefix_end
 from controlplane.storage.etcd_link import EtcdTls, Link
-from controlplane.storage.interface import Change, Entry, Page
+from controlplane.storage.interface import Change, Entry, Measure, Page, Unmeasured
 
 MOST_IN_FLIGHT = 4
 COMPACT_EVERY = 300.0
@@ -64,6 +65,7 @@ class EtcdStore:
         compact_every: float = COMPACT_EVERY,
     ) -> None:
         self._endpoints, self._root, self._tls, self._compact_every = endpoints, root, tls, compact_every
+        self.measure: Measure = Unmeasured()
         self._link_: Link | None = None
         self._waiting: list[Write] = []
         self._in_flight = 0
@@ -174,7 +176,9 @@ class EtcdStore:
         if before is not None:
             await asyncio.wait([before])
         self._running, self._reading = self._reading, None
+        begun = perf_counter()
         answer = await self._link().call("Range", rpc.RangeRequest(key=self._root.encode(), count_only=True))
+        self.measure.revision_read(perf_counter() - begun)
         return int(answer.header.revision)
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
@@ -245,7 +249,10 @@ class EtcdStore:
 
     async def _transact(self, batch: list[Write]) -> Any:
         assert self._link_ is not None
-        return await self._link_.call("Txn", transaction(batch, self._root), writes=True)
+        begun = perf_counter()
+        answer = await self._link_.call("Txn", transaction(batch, self._root), writes=True)
+        self.measure.batch(len(batch), perf_counter() - begun)
+        return answer
 
     # ------------------------------------------------------------------ history
 

@@ -38,8 +38,28 @@ class Page:
     more: bool = False
 
 
+class Measure(Protocol):
+    """Whom a store tells how it does. Times are seconds."""
+
+    def batch(self, writes: int, seconds: float) -> None:
+        """One transaction is durable."""
+        ...
+
+    def revision_read(self, seconds: float) -> None:
+        """The newest revision was asked of a server; one read may serve many callers."""
+        ...
+
+
+class Unmeasured:
+    def batch(self, writes: int, seconds: float) -> None: ...
+    def revision_read(self, seconds: float) -> None: ...
+
+
 class Store(Protocol):
     """Errors: KeyExists, KeyMissing, RevisionConflict(current), Compacted(oldest), StoreUnavailable: see errors.py."""
+
+    measure: Measure
+    """Set by whoever wants to know; Unmeasured at first."""
 
     async def get(self, key: str) -> Entry | None: ...
 

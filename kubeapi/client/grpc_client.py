@@ -12,6 +12,7 @@ import builtins
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -168,10 +169,14 @@ class GrpcClient:
         try:
             with translated():
                 async for reply in call:
-                    yield [
+                    age = reply.age_seconds
+                    batch = [
                         WatchEvent(_EVENTS[event.type], _event_object(type_, event), event.resource_version)
                         for event in reply.events
                     ]
+                    if age:
+                        batch[0] = replace(batch[0], age=age)
+                    yield batch
         finally:
             call.cancel()
 

@@ -22,6 +22,8 @@ class WatchEvent(Generic[T]):
     object: T
     """Of DELETED the last state, with the resourceVersion of the deletion. Of BOOKMARK only that."""
     resource_version: int
+    age: float = 0.0
+    """Of the first event of a batch: seconds that the server had known of it when it sent it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Api(Protocol):
         resource_version: str = "",
         bookmarks: bool = False,
     ) -> AsyncIterator[Sequence[Any]]: ...
+    def age(self, revision: int) -> float: ...
     async def create(
         self,
         ctx: Any,
@@ -134,13 +135,15 @@ class LocalClient:
         )
         try:
             async for batch in stream:
+                news = next((event.revision for event in batch if event.item is not None), 0)
                 yield [
                     WatchEvent(
                         event.type,
                         _bookmark(type_, event.revision) if event.item is None else event.item.object,
                         event.revision,
+                        self._api.age(news) if number == 0 and news else 0.0,
                     )
-                    for event in batch
+                    for number, event in enumerate(batch)
                 ]
         finally:
             if isinstance(stream, AsyncGenerator):

@@ -88,7 +88,7 @@ async def test_a_watcher_that_takes_nothing_is_cut_off_and_counted() -> None:
             slow.take()
         slow.close()
         quick.close()
-        assert cache.cut_offs == 1
+        assert cache.collection(NAME).cut_offs == 1
 
 
 async def test_a_watcher_that_fails_when_told_keeps_no_other_from_being_told() -> None:

@@ -11,9 +11,11 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from controlplane.storage.errors import Compacted, KeyExists, KeyMissing, RevisionConflict
 from controlplane.storage.interface import Change, Store
+from controlplane.storage.metrics import MeasuredStore, StoreMetrics
 from controlplane.storage.open import open_store
 from tests.support.etcd_server import EtcdServer
 
@@ -30,12 +32,14 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     server.kill()
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.etcd)])
+@pytest.fixture(params=["memory", "sqlite", "measured", pytest.param("etcd", marks=pytest.mark.etcd)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "etcd":
         opened = open_store(f"etcd://{request.getfixturevalue('etcd').endpoint}/{tmp_path.name}")
     else:
         opened = open_store("memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db")
+    if request.param == "measured":
+        opened = MeasuredStore(opened, StoreMetrics(CollectorRegistry()))
     yield opened
     await opened.close()
 

@@ -26,7 +26,7 @@ from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, fi
 from controlplane.apiserver.doors.deadline import until
 from controlplane.apiserver.doors.encode import include_of
 from controlplane.apiserver.doors.http import VERSION
-from controlplane.apiserver.doors.metrics import Metrics
+from controlplane.apiserver.doors.metrics import NOWHERE, Metrics, Where, scope_of
 from controlplane.apiserver.items import Item
 from controlplane.apiserver.streaming.exec import STDOUT, Wish, converse, prepare
 from controlplane.apiserver.streaming.forward import check_forwardable, connection_to, splice
@@ -126,7 +126,11 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
                 raise BadRequest("timeout_seconds: must be greater than or equal to 0")
             async with aclosing(until(batches, request.timeout_seconds)) as events:
                 async for batch in events:
-                    yield pb.WatchReply(events=[_event(resource, event) for event in batch])
+                    news = next((e.revision for e in batch if e.item is not None), 0)
+                    yield pb.WatchReply(
+                        events=[_event(resource, event) for event in batch],
+                        age_seconds=self._calls.api.age(news) if news else 0.0,
+                    )
 
         async for reply in self._streamed("watch", request, call, run):
             yield reply
@@ -307,7 +311,7 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
                 async for data in chunks:
                     yield pb.LogsReply(data=data)
 
-        async for reply in self._streamed("get", None, call, run):
+        async for reply in self._streamed("get", "log", call, run):
             yield reply
 
     async def Exec(self, requests: Any, call: Any) -> None:
@@ -353,7 +357,7 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
             status = await converse(link, plan, inputs(), emit)
             yield pb.ExecOutput(status=msgspec.json.encode(status))
 
-        async for reply in self._streamed("create", None, call, run):
+        async for reply in self._streamed("create", "exec", call, run):
             await call.write(reply)
 
     async def PortForward(self, requests: Any, call: Any) -> None:
@@ -375,7 +379,7 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
                 except ConnectionResetError as error:
                     raise ServiceUnavailable(str(error)) from error
 
-        async for reply in self._streamed("create", None, call, run):
+        async for reply in self._streamed("create", "portforward", call, run):
             await call.write(reply)
 
     def _need_sessions(self) -> Sessions:
@@ -409,6 +413,8 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
     async def _unary(self, verb: str, request: Any, call: Any, run: Callable[[User], Awaitable[Any]]) -> Any:
         begun = self._clock.monotonic()
         code = 200
+        inflight, writes = self._metrics.inflight, verb not in ("get", "list")
+        inflight[writes] += 1
         try:
             return await run(self._user(call))
         except ApiError as error:
@@ -421,7 +427,8 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
             log.exception("a defect in %s", verb)
             await _abort(call, InternalError("an error on the server has prevented the request from succeeding"))
         finally:
-            self._observe(verb, request, code, self._clock.monotonic() - begun)
+            inflight[writes] -= 1
+            self._metrics.observe(_where(verb, request), code, self._clock.monotonic() - begun, "grpc")
 
     async def _streamed(
         self, verb: str, request: Any, call: Any, run: Callable[[User], AsyncIterator[Any]]
@@ -429,8 +436,9 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         code = 200
         try:
             async with aclosing(run(self._user(call))) as replies:  # type: ignore[type-var]
-                async for reply in replies:
-                    yield reply
+                with self._metrics.lasting(_where(verb, request)):
+                    async for reply in replies:
+                        yield reply
         except ApiError as error:
             code = error.http
             await _abort(call, error)
@@ -441,14 +449,7 @@ class GrpcDoor(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
             log.exception("a defect in %s", verb)
             await _abort(call, InternalError("an error on the server has prevented the request from succeeding"))
         finally:
-            self._observe(verb, request, code, None)
-
-    def _observe(self, verb: str, request: Any, code: int, seconds: float | None) -> None:
-        type_ = getattr(request, "type", None)
-        known = type_ is not None and code not in (404, 401, 403)
-        group, resource = (type_.group, type_.resource) if known and type_ is not None else ("", "")
-        subresource = getattr(request, "subresource", "") if known else ""
-        self._metrics.observe(verb, group, resource, subresource, code, seconds, "grpc")
+            self._metrics.observe(_where(verb, request), code, None, "grpc")
 
 
 class _Forwarded:
@@ -470,6 +471,17 @@ class _Forwarded:
 
     async def close(self) -> None:
         await self._call.write(pb.ForwardOutput(close=True))
+
+
+def _where(verb: str, request: Any) -> Where:
+    """`request`: a message with a type, or the name of a subresource of pods, or nothing."""
+    if isinstance(request, str):
+        return (verb, "", "v1", "pods", request, "resource")
+    type_ = getattr(request, "type", None)
+    if type_ is None:
+        return (verb, *NOWHERE)
+    name, subresource = getattr(request, "name", ""), getattr(request, "subresource", "")
+    return (verb, type_.group, type_.version, type_.resource, subresource, scope_of(name, request.namespace, verb))
 
 
 async def _gather(writes: list[Awaitable[Any]]) -> list[Any]:

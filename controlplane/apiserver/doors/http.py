@@ -20,7 +20,7 @@ from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors import encode
 from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, delete_options, find
 from controlplane.apiserver.doors.http1 import Reply, Request
-from controlplane.apiserver.doors.metrics import Metrics
+from controlplane.apiserver.doors.metrics import NOWHERE, READS, Metrics, Where, scope_of
 from controlplane.apiserver.doors.negotiate import (
     body_encoding,
     discovery_version,
@@ -43,6 +43,7 @@ from kubeapi.errors import (
 from kubeapi.meta import replace
 from kubeapi.openapi import openapi_v3, openapi_v3_index
 from kubeapi.scheme import Resource
+from kubeapi.version import GIT_VERSION, MAJOR, MINOR
 
 log = logging.getLogger("sampan.http")
 OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -50,9 +51,9 @@ HEALTH = ("/healthz", "/livez", "/readyz")
 JSON = [("Content-Type", "application/json")]
 MISSING = "the server could not find the requested resource"
 VERSION = {
-    "major": "1",
-    "minor": "33",
-    "gitVersion": "v1.33.0",
+    "major": MAJOR,
+    "minor": MINOR,
+    "gitVersion": GIT_VERSION,
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "",
@@ -84,6 +85,8 @@ class HttpDoor:
     async def handle(self, request: Request) -> Reply:
         begun = self._clock.monotonic()
         info: RequestInfo | None = None
+        inflight, writes = self._metrics.inflight, request.method not in READS
+        inflight[writes] += 1
         try:
             info = parse(request.method, request.target)
             reply = await self._answer(request, info)
@@ -92,17 +95,22 @@ class HttpDoor:
         except Exception:
             log.exception("a defect: %s %s", request.method, request.target)
             reply = refusal(InternalError("an error on the server has prevented the request from succeeding"))
+        finally:
+            inflight[writes] -= 1
         self._count(info, reply, self._clock.monotonic() - begun)
         return reply
 
     def _count(self, info: RequestInfo | None, reply: Reply, seconds: float) -> None:
-        known = info is not None and info.resource and reply.status not in (404, 401)
         long = not isinstance(reply.body, bytes) or reply.takeover is not None or reply.push is not None
-        if known and info is not None:
-            where = (info.verb, info.group, info.resource, info.subresource)
+        where: Where
+        if info is not None and info.resource:
+            scope = scope_of(info.name, info.namespace, info.verb)
+            where = (info.verb, info.group, info.version, info.resource, info.subresource, scope)
         else:
-            where = (info.verb if info else "", "", "", "")
-        self._metrics.observe(*where, reply.status, None if long else seconds, "http")
+            where = (info.verb if info else "", *NOWHERE)
+        if long:
+            self._metrics.follow(reply, where)
+        self._metrics.observe(where, reply.status, None if long else seconds, "http")
 
     async def _answer(self, request: Request, info: RequestInfo) -> Reply:
         if info.path.rstrip("/").startswith(HEALTH):

@@ -106,10 +106,12 @@ class WatchRequest(_message.Message):
     def __init__(self, type: _Optional[_Union[TypeRef, _Mapping]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., resource_version: _Optional[str] = ..., bookmarks: _Optional[bool] = ..., timeout_seconds: _Optional[int] = ..., send_initial_events: _Optional[bool] = ...) -> None: ...
 
 class WatchReply(_message.Message):
-    __slots__ = ("events",)
+    __slots__ = ("events", "age_seconds")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[Event]
-    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
+    age_seconds: float
+    def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., age_seconds: _Optional[float] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("type", "resource_version", "object")

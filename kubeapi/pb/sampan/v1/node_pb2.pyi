@@ -148,6 +148,18 @@ class StatsReply(_message.Message):
     pods: _containers.RepeatedCompositeFieldContainer[PodStats]
     def __init__(self, node: _Optional[str] = ..., timestamp: _Optional[str] = ..., window_seconds: _Optional[float] = ..., cpu_cores: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodStats, _Mapping]]] = ...) -> None: ...
 
+class MetricsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class MetricsReply(_message.Message):
+    __slots__ = ("content_type", "body")
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    content_type: str
+    body: bytes
+    def __init__(self, content_type: _Optional[str] = ..., body: _Optional[bytes] = ...) -> None: ...
+
 class PodStats(_message.Message):
     __slots__ = ("namespace", "name", "uid", "containers")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]

@@ -61,6 +61,11 @@ class NodeAgentStub:
                 request_serializer=sampan_dot_v1_dot_node__pb2.StatsRequest.SerializeToString,
                 response_deserializer=sampan_dot_v1_dot_node__pb2.StatsReply.FromString,
                 _registered_method=True)
+        self.Metrics = channel.unary_unary(
+                '/sampan.v1.NodeAgent/Metrics',
+                request_serializer=sampan_dot_v1_dot_node__pb2.MetricsRequest.SerializeToString,
+                response_deserializer=sampan_dot_v1_dot_node__pb2.MetricsReply.FromString,
+                _registered_method=True)
 
 
 class NodeAgentServicer:
@@ -100,6 +105,13 @@ class NodeAgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Metrics(self, request, context):
+        """The agent's numbers in Prometheus' text form: what the API server serves at /api/v1/nodes/NAME/proxy/metrics.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeAgentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +139,11 @@ def add_NodeAgentServicer_to_server(servicer, server):
                     servicer.Stats,
                     request_deserializer=sampan_dot_v1_dot_node__pb2.StatsRequest.FromString,
                     response_serializer=sampan_dot_v1_dot_node__pb2.StatsReply.SerializeToString,
+            ),
+            'Metrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Metrics,
+                    request_deserializer=sampan_dot_v1_dot_node__pb2.MetricsRequest.FromString,
+                    response_serializer=sampan_dot_v1_dot_node__pb2.MetricsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class NodeAgent:
             '/sampan.v1.NodeAgent/Stats',
             sampan_dot_v1_dot_node__pb2.StatsRequest.SerializeToString,
             sampan_dot_v1_dot_node__pb2.StatsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Metrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sampan.v1.NodeAgent/Metrics',
+            sampan_dot_v1_dot_node__pb2.MetricsRequest.SerializeToString,
+            sampan_dot_v1_dot_node__pb2.MetricsReply.FromString,
             options,
             channel_credentials,
             insecure,

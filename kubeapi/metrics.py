@@ -1,0 +1,64 @@
+"""What every component tells of itself: its build, its process, its certificates. Under Kubernetes' names where it has them.
+
+For composition roots and modules of metrics alone: whoever wants to start fast does not import this.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from cryptography import x509
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kubeapi.version import GIT_VERSION, MAJOR, MINOR, release
+
+EXPIRY = "sampan_certificate_expiration_timestamp_seconds"
+
+
+class _Build(Collector):
+    def collect(self) -> Iterable[Metric]:
+        names = ["major", "minor", "git_version", "sampan_version", "platform", "python_version"]
+        built = GaugeMetricFamily("kubernetes_build_info", "What API version this serves or speaks.", labels=names)
+        where = f"{platform.system().lower()}/{platform.machine()}"
+        built.add_metric([MAJOR, MINOR, GIT_VERSION, release(), where, platform.python_version()], 1)
+        return (built,)
+
+
+def about_process(registry: CollectorRegistry) -> None:
+    """process_*, python_* and the build. Once per registry."""
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    registry.register(_Build())
+
+
+class Certificates(Collector):
+    """Of the certificates that a component shows or trusts: when they end."""
+
+    def __init__(
+        self, registry: CollectorRegistry, *, ttl: str = "", now: Callable[[], datetime] | None = None
+    ) -> None:
+        """`ttl`, with `now`: a second metric, of this name, with the seconds that the certificate `client` has left."""
+        self._ends: dict[str, datetime] = {}
+        self._ttl, self._now = ttl, now
+        registry.register(self)
+
+    def show(self, certificate: str, pem: bytes | None) -> None:
+        """`certificate`: what it is for (server, client, ca). Of several in one PEM the first to end counts."""
+        if pem:
+            self._ends[certificate] = min(c.not_valid_after_utc for c in x509.load_pem_x509_certificates(pem))
+
+    def collect(self) -> Iterable[Metric]:
+        ends = GaugeMetricFamily(EXPIRY, "When a certificate of this component ends.", labels=["certificate"])
+        for certificate, end in self._ends.items():
+            ends.add_metric([certificate], end.timestamp())
+        yield ends
+        if self._ttl and self._now is not None:
+            left = GaugeMetricFamily(self._ttl, "Seconds until the client's certificate ends.")
+            if "client" in self._ends:
+                left.add_metric([], (self._ends["client"] - self._now()).total_seconds())
+            yield left
