@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kubectl_lite.streams import Streams, terminal
 from kubectl_lite.table import GROUPS, HIDDEN, VERBS, load
 
 
-def main(argv: Sequence[str] | None = None, io: Streams | None = None) -> int:
+def main(argv: Sequence[str] | None = None, io: Streams | None = None, environ: Mapping[str, str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    streams = io or terminal(no_color="NO_COLOR" in os.environ)
+    around = dict(os.environ if environ is None else environ)
+    streams = io or terminal(no_color="NO_COLOR" in around)
     try:
-        code = dispatch(words, streams, dict(os.environ))
+        code = dispatch(words, streams, around)
         streams.out.flush()
         return code
     except BrokenPipeError:

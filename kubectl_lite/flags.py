@@ -17,6 +17,7 @@ _TRUE, _FALSE = {"true", "1", "t"}, {"false", "0", "f"}
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message = message.replace("unrecognized arguments: -", "unknown flag: -")
         raise UsageError(f"{message}\nSee '{self.prog} --help' for usage.")
 
 

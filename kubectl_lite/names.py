@@ -108,7 +108,7 @@ def from_discovery(groups: dict[str, Any]) -> list[Resource]:
     """Of an aggregated discovery document; the resources that we know ourselves keep their own entry."""
     found = []
     for group in groups.get("items") or []:
-        name = group.get("metadata", {}).get("name", "")
+        name = (group.get("metadata") or {}).get("name") or ""
         for version in group.get("versions") or []:
             found += [_resource(name, version["version"], r) for r in version.get("resources") or []]
     return found

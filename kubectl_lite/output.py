@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubectl_lite import jsonpath
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.streams import Streams
 from kubectl_lite.tabs import align
@@ -88,6 +87,8 @@ def printer(form: str, *, here: Path = Path(), managed_fields: bool = False, hea
 
 
 def _jsonpath(template: str, *, as_list: bool) -> Printer:
+    from kubectl_lite import jsonpath
+
     try:
         compiled = jsonpath.parse(template)
     except jsonpath.JsonPathError as error:
@@ -104,6 +105,8 @@ def _jsonpath(template: str, *, as_list: bool) -> Printer:
 
 def custom_columns(spec: str, *, headers: bool = True) -> Printer:
     """Of `NAME:.metadata.name,NODE:.spec.nodeName`."""
+    from kubectl_lite import jsonpath
+
     if not spec:
         raise UsageError("custom-columns format specified but no custom columns given")
     names, paths = [], []
@@ -146,7 +149,9 @@ def _cell(value: Any) -> str:
         return "map[" + " ".join(f"{k}:{_cell(v)}" for k, v in sorted(value.items())) + "]"
     if isinstance(value, list):
         return "[" + " ".join(map(_cell, value)) + "]"
-    return jsonpath.show(value)
+    from kubectl_lite.jsonpath import show
+
+    return show(value)
 
 
 def items_of(obj: Object) -> list[Object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,54 @@ from kubectl_lite.verb import Verb
 
 FAILED = {"diff": 2}
 """Verbs whose exit code 1 means something else."""
+Work = Coroutine[Any, Any, int]
 
 
 def run_verb(name: str, verb: Verb, words: list[str], io: Streams, environ: dict[str, str]) -> int:
+    work, awaits = prepare(name, verb, words, io, environ)
+    if awaits:
+        import asyncio
+
+        return asyncio.run(work)
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return int(end.value)
+    raise AssertionError("a verb that waits must not say that it does not")
+
+
+def prepare(name: str, verb: Verb, words: list[str], io: Streams, environ: dict[str, str]) -> tuple[Work, bool]:
+    """What is left to do, down to the exit code, and whether that takes an event loop. It raises nothing but BrokenPipeError.
+
+    SystemExit after --help.
+    """
     failed = FAILED.get(name, 1)
     try:
         chosen, prog, rest = subcommand(verb, f"kubectl-lite {name}", words)
         if chosen is None:
             io.out.write(list_subcommands(prog, verb))
-            return 0 if not words or words[0] in ("-h", "--help") else 1
+            return _code(0 if not words or words[0] in ("-h", "--help") else 1), False
         args = build_flags(prog, chosen).parse(rest)
-        if chosen.local:
-            local = Local(io=io, environ=environ, kubeconfig=args.kubeconfig, context=args.context)
-            return asyncio.run(chosen.run(args, local))
-        return asyncio.run(_remote(args, chosen, io, environ))
+    except UsageError as error:
+        io.fail(str(error))
+        return _code(failed), False
+    if chosen.is_local(args):
+        local = Local(io=io, environ=environ, kubeconfig=args.kubeconfig, context=args.context)
+        return _told(chosen.run(args, local), io, failed), chosen.awaits
+    return _told(_remote(args, chosen, io, environ, failed), io, failed), True
+
+
+async def _code(code: int) -> int:
+    return code
+
+
+async def _told(work: Work, io: Streams, failed: int) -> int:
+    """With what goes wrong as text."""
+    try:
+        return await work
     except (UsageError, Failed) as error:
         io.fail(str(error))
-        return error.code if isinstance(error, Failed) else failed
+        return error.code if isinstance(error, Failed) and error.code != 1 else failed
     except BrokenPipeError:
         raise
     except (OSError, TimeoutError, RuntimeError) as error:
@@ -78,7 +109,7 @@ def list_subcommands(prog: str, verb: Verb) -> str:
     return "\n".join([*lines, f"Use '{prog} COMMAND --help' for more.", ""])
 
 
-async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: dict[str, str]) -> int:
+async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: dict[str, str], failed: int) -> int:
     from kubeapi.clock import SystemClock
     from kubectl_lite.connect import configured, connect
     from kubectl_lite.durations import parse_duration
@@ -100,10 +131,10 @@ async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: di
             here=Path(),
             address=config.grpc,
         )
-        return await run_in(verb, args, session)
+        return await run_in(verb, args, session, failed)
 
 
-async def run_in(verb: Verb, args: argparse.Namespace, session: Any) -> int:
+async def run_in(verb: Verb, args: argparse.Namespace, session: Any, failed: int = 1) -> int:
     """The verb, with the server's errors told as kubectl tells them."""
     from kubeapi.errors import ApiError
 
@@ -111,7 +142,7 @@ async def run_in(verb: Verb, args: argparse.Namespace, session: Any) -> int:
         return await verb.run(args, session)
     except ApiError as error:
         session.io.err.write(explain(error, session.address))
-        return FAILED.get(args.verb if hasattr(args, "verb") else "", 1)
+        return failed
 
 
 def explain(error: Any, address: str) -> str:

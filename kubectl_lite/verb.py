@@ -35,6 +35,13 @@ class Verb:
     """Subcommands, as of `rollout` and `create`; one of them must be named unless `run` is given too."""
     local: bool = False
     """Needs no server: gets a Local instead of a Session."""
+    offline: Callable[[argparse.Namespace], bool] | None = None
+    """Says of the flags given that with them it is `local`."""
+    awaits: bool = True
+    """False: a `local` verb that waits for nothing, and so needs no event loop, whose import costs more than the verb."""
+
+    def is_local(self, args: argparse.Namespace) -> bool:
+        return self.local or (self.offline is not None and self.offline(args))
 
     @property
     def bare(self) -> bool:

@@ -49,7 +49,8 @@ _POD_SUBRESOURCES = (
 
 
 def served() -> list[Resource]:
-    return [r for r in SCHEME.resources if r.plural not in HIDDEN]
+    """In the order of their names: clients show `get all` in the order of discovery."""
+    return sorted((r for r in SCHEME.resources if r.plural not in HIDDEN), key=lambda r: r.plural)
 
 
 def verbs_of(resource: Resource) -> list[str]:

@@ -97,7 +97,9 @@ def selector_text(selector: Object | None) -> str:
 
 
 def events(lines: Lines, found: Sequence[Object] | None, now: datetime) -> None:
-    """Oldest first; repeated ones with how often, over how long."""
+    """Oldest first; repeated ones with how often, over how long. None: nobody wants to know."""
+    if found is None:
+        return
     if not found:
         lines.pair("Events", NONE)
         return

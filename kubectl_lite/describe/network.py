@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from kubectl_lite.describe.lines import NONE, Lines, Object, events, metadata, selector_text
+from kubectl_lite.durations import parse_time
 
 Related = Mapping[str, Sequence[Object]]
 
@@ -18,8 +19,7 @@ def service(obj: Object, related: Related, now: datetime) -> list[str]:
     lines.pair("Type", spec.get("type", ""))
     if spec.get("ipFamilyPolicy"):
         lines.pair("IP Family Policy", spec["ipFamilyPolicy"])
-    if spec.get("ipFamilies"):
-        lines.pair("IP Families", ",".join(spec["ipFamilies"]))
+    lines.pair("IP Families", ",".join(spec.get("ipFamilies") or []) or NONE)
     lines.pair("IP", spec.get("clusterIP", ""))
     lines.pair("IPs", ",".join(spec.get("clusterIPs") or []) or NONE)
     if spec.get("externalIPs"):
@@ -135,12 +135,33 @@ def ingress(obj: Object, related: Related, now: datetime) -> list[str]:
     for rule in spec.get("rules") or []:
         lines.add(f"{rule.get('host') or '*'}\t", 1)
         for path in (rule.get("http") or {}).get("paths") or []:
-            lines.add(f"\t{path.get('path', '')} \t{_backend(path.get('backend', {}))}", 1)
+            backend = path.get("backend", {})
+            lines.add(f"\t{path.get('path', '')} \t{_backend(backend)}{_behind(backend, related)}", 1)
     if not spec.get("rules"):
         lines.add(f"*\t*\t{_backend(default) if default else '<default>'}", 1)
     lines.annotations("Annotations", metadata(obj).get("annotations"))
     events(lines, related.get("events"), now)
     return lines.text
+
+
+def _behind(backend: Object, related: Related) -> str:
+    """The pods' addresses behind the backend's service."""
+    wanted = backend.get("service")
+    if not wanted:
+        return ""
+    services = [s for s in related.get("services", []) if metadata(s)["name"] == wanted["name"]]
+    if not services:
+        return f' (<error: services "{wanted["name"]}" not found>)'
+    port = wanted.get("port") or {}
+    ports = services[0].get("spec", {}).get("ports") or []
+    names = [
+        p.get("name", "") for p in ports if port.get("name", "") == p.get("name") or port.get("number") == p["port"]
+    ]
+    label = "kubernetes.io/service-name"
+    slices = [
+        s for s in related.get("endpointslices", []) if (metadata(s).get("labels") or {}).get(label) == wanted["name"]
+    ]
+    return f" ({endpoints_text(slices, names[0]) if names else ''})"
 
 
 def _backend(backend: Object) -> str:
@@ -155,7 +176,8 @@ def network_policy(obj: Object, related: Related, now: datetime) -> list[str]:
     lines, spec = Lines(), obj.get("spec", {})
     lines.pair("Name", metadata(obj)["name"])
     lines.pair("Namespace", metadata(obj).get("namespace", ""))
-    lines.add(f"Created on: {metadata(obj).get('creationTimestamp', '')}")
+    made = parse_time(metadata(obj).get("creationTimestamp", ""))
+    lines.pair("Created on", f"{made.astimezone():%Y-%m-%d %H:%M:%S %z %Z}" if made else "")
     lines.map("Labels", metadata(obj).get("labels"))
     lines.annotations("Annotations", metadata(obj).get("annotations"))
     lines.add("Spec:")

@@ -27,6 +27,7 @@ def node(obj: Object, related: Related, now: datetime) -> list[str]:
     for text in taints[1:]:
         lines.add(f"\t{text}")
     lines.pair("Unschedulable", str(bool(spec.get("unschedulable"))).lower())
+    _lease(lines, obj, related.get("leases", []))
     if status.get("conditions"):
         lines.add("Conditions:")
         titles = ("Type", "Status", "LastHeartbeatTime", "LastTransitionTime", "Reason", "Message")
@@ -35,12 +36,13 @@ def node(obj: Object, related: Related, now: datetime) -> list[str]:
         for c in status["conditions"]:
             times = rfc1123(c.get("lastHeartbeatTime", "")), rfc1123(c.get("lastTransitionTime", ""))
             cells = (c["type"], c["status"], *times, c.get("reason", ""), c.get("message", ""))
-            lines.add("\t".join([f"{cells[0]} ", *map(str, cells[1:])]), 1)
+            lines.add(f"{cells[0]} \t{cells[1]} \t{cells[2]} \t{cells[3]} \t{cells[4]} \t{cells[5]} ", 1)
     lines.add("Addresses:")
     for address in status.get("addresses") or []:
         lines.pair(address["type"], address["address"], 1)
     for title, field in (("Capacity", "capacity"), ("Allocatable", "allocatable")):
-        lines.add(f"{title}:")
+        if status.get(field):
+            lines.add(f"{title}:")
         for name, amount in sorted((status.get(field) or {}).items()):
             lines.pair(name, amount, 1)
     lines.add("System Info:")
@@ -55,6 +57,7 @@ def node(obj: Object, related: Related, now: datetime) -> list[str]:
         ("Architecture", "architecture"),
         ("Container Runtime Version", "containerRuntimeVersion"),
         ("Kubelet Version", "kubeletVersion"),
+        ("Kube-Proxy Version", "kubeProxyVersion"),
     ):
         lines.pair(title, info.get(field, ""), 1)
     if spec.get("podCIDR"):
@@ -63,6 +66,20 @@ def node(obj: Object, related: Related, now: datetime) -> list[str]:
     _pods_of_node(lines, obj, related.get("pods", []), now)
     events(lines, related.get("events"), now)
     return lines.text
+
+
+def _lease(lines: Lines, obj: Object, found: Sequence[Object]) -> None:
+    """The node's heartbeat."""
+    name = metadata(obj)["name"]
+    lease = next((one for one in found if metadata(one)["name"] == name), None)
+    if lease is None:
+        lines.pair("Lease", f'Failed to get lease: leases.coordination.k8s.io "{name}" not found')
+        return
+    spec = lease.get("spec", {})
+    lines.add("Lease:")
+    lines.pair("HolderIdentity", spec.get("holderIdentity", "<unset>"), 1)
+    lines.pair("AcquireTime", rfc1123(spec["acquireTime"]) if spec.get("acquireTime") else "<unset>", 1)
+    lines.pair("RenewTime", rfc1123(spec["renewTime"]) if spec.get("renewTime") else "<unset>", 1)
 
 
 def taint_text(taint: Object) -> str:
@@ -76,13 +93,15 @@ def _pods_of_node(lines: Lines, obj: Object, pods: Sequence[Object], now: dateti
     alive = [p for p in pods if p.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
     lines.add(f"Non-terminated Pods:\t({len(alive)} in total)")
     titles = ("Namespace", "Name", "CPU Requests", "CPU Limits", "Memory Requests", "Memory Limits", "Age")
-    lines.add("\t".join(titles), 1)
-    lines.add("\t".join("---" if t == "Age" else "-" * len(t) for t in titles), 1)
+    # The names' column is wider by an empty one.
+    lines.add("\t".join(titles).replace("Name\t", "Name\t\t"), 1)
+    ruler = ["---" if t == "Age" else "-" * len(t) for t in titles]
+    lines.add("\t".join([ruler[0], ruler[1], "", *ruler[2:]]), 1)
     have = (obj.get("status") or {}).get("allocatable") or {}
     totals: dict[tuple[str, str], Fraction] = {}
     for pod in alive:
         cells = []
-        for resource in ("cpu", "memory"):
+        for resource in ("cpu", "memory", "ephemeral-storage"):
             for kind in ("requests", "limits"):
                 amount = sum(
                     (
@@ -92,16 +111,17 @@ def _pods_of_node(lines: Lines, obj: Object, pods: Sequence[Object], now: dateti
                     Fraction(0),
                 )
                 totals[resource, kind] = totals.get((resource, kind), Fraction(0)) + amount
-                cells.append(_share(resource, amount, have))
+                if resource != "ephemeral-storage":
+                    cells.append(_share(resource, amount, have))
         cells.append(age(metadata(pod).get("creationTimestamp", ""), now))
-        lines.add("\t".join([metadata(pod)["namespace"], metadata(pod)["name"], *cells]), 1)
+        lines.add("\t".join([metadata(pod)["namespace"], metadata(pod)["name"], "", *cells]), 1)
     lines.add("Allocated resources:")
     lines.add("(Total limits may be over 100 percent, i.e., overcommitted.)", 1)
     lines.table(
         ("Resource", "Requests", "Limits"),
         [
             [r, *(_share(r, totals.get((r, k), Fraction(0)), have) for k in ("requests", "limits"))]
-            for r in ("cpu", "memory")
+            for r in ("cpu", "memory", "ephemeral-storage")
         ],
     )
 

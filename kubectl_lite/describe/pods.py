@@ -55,11 +55,7 @@ def pod(obj: Object, related: Mapping[str, Sequence[Object]], now: datetime) -> 
         ("ephemeralContainers", "Ephemeral Containers", "ephemeralContainerStatuses"),
     ):
         if spec.get(field):
-            empty: Object = {}
-            known: dict[str, Object] = {c["name"]: empty for c in spec[field]}
-            known |= {s["name"]: s for s in status.get(statuses) or []}
-            shown = {name: s if s is not empty else _unstarted() for name, s in known.items()}
-            containers(lines, label, spec[field], shown)
+            containers(lines, label, spec[field], {s["name"]: s for s in status.get(statuses) or []}, pod=obj)
     gates = [g["conditionType"] for g in spec.get("readinessGates") or []]
     if gates:
         states = {c["type"]: c["status"] for c in status.get("conditions") or []}
@@ -72,7 +68,7 @@ def pod(obj: Object, related: Mapping[str, Sequence[Object]], now: datetime) -> 
         lines.add("Conditions:")
         lines.add("Type\tStatus", 1)
         for condition in conditions:
-            lines.add(f"{condition['type']}\t{condition['status']}", 1)
+            lines.add(f"{condition['type']} \t{condition['status']} ", 1)
     volumes(lines, spec.get("volumes"))
     lines.pair("QoS Class", status.get("qosClass") or qos(spec))
     lines.map("Node-Selectors", spec.get("nodeSelector"))
@@ -80,10 +76,6 @@ def pod(obj: Object, related: Mapping[str, Sequence[Object]], now: datetime) -> 
     constraints(lines, spec.get("topologySpreadConstraints"), level=0)
     events(lines, related.get("events"), now)
     return lines.text
-
-
-def _unstarted() -> Object:
-    return {"state": {"waiting": {}}, "ready": False, "restartCount": 0}
 
 
 def _security(lines: Lines, context: Object) -> None:

@@ -73,19 +73,27 @@ def toleration(t: Object) -> str:
 
 
 def containers(
-    lines: Lines, label: str, found: Sequence[Object], statuses: Mapping[str, Object], *, level: int = 0
+    lines: Lines,
+    label: str,
+    found: Sequence[Object],
+    statuses: Mapping[str, Object],
+    *,
+    level: int = 0,
+    pod: Object | None = None,
 ) -> None:
+    """Of `pod`, if they are a pod's: its name and the like stand beside the variables that refer to them."""
     if not found:
         lines.pair(label, NONE, level)
         return
     lines.add(f"{label}:", level)
     for container in found:
-        _container(lines, container, statuses.get(container["name"]), level + 1)
+        # In a template only the name moves to the right, by one blank.
+        lines.add(f"{' ' if level else ''}{container['name']}:", 1)
+        _container(lines, container, statuses.get(container["name"]), pod)
 
 
-def _container(lines: Lines, c: Object, status: Object | None, level: int) -> None:
-    lines.add(f"{c['name']}:\t" if status is None else f"{c['name']}:", level)
-    inner = level + 1
+def _container(lines: Lines, c: Object, status: Object | None, pod: Object | None) -> None:
+    inner = 2
     if status is not None:
         lines.pair("Container ID", status.get("containerID", ""), inner)
     lines.pair("Image", c.get("image", ""), inner)
@@ -119,7 +127,7 @@ def _container(lines: Lines, c: Object, status: Object | None, level: int) -> No
     ):
         if c.get(field):
             lines.pair(title, probe(c[field]), inner)
-    _environment(lines, c, inner)
+    _environment(lines, c, inner, pod)
     mounts = sorted(c.get("volumeMounts") or [], key=lambda m: str(m["mountPath"]))
     lines.add("Mounts:" + ("" if mounts else f"\t{NONE}"), inner)
     for mount in mounts:
@@ -135,10 +143,7 @@ def _container(lines: Lines, c: Object, status: Object | None, level: int) -> No
 
 
 def _ports(ports: Sequence[Object], field: str) -> str:
-    texts = [f"{p.get(field, 0)}/{p.get('protocol', 'TCP')}" for p in ports]
-    if field == "containerPort":
-        texts = [f"{text} ({p['name']})" if p.get("name") else text for text, p in zip(texts, ports, strict=True)]
-    return ", ".join(texts) or NONE
+    return ", ".join(f"{p.get(field, 0)}/{p.get('protocol', 'TCP')}" for p in ports) or NONE
 
 
 def _state(lines: Lines, label: str, state: Object, level: int) -> None:
@@ -183,7 +188,7 @@ def probe(p: Object) -> str:
     return f"unknown {bounds}"
 
 
-def _environment(lines: Lines, c: Object, level: int) -> None:
+def _environment(lines: Lines, c: Object, level: int, pod: Object | None) -> None:
     sources = c.get("envFrom") or []
     if sources:
         lines.add("Environment Variables from:", level)
@@ -202,23 +207,33 @@ def _environment(lines: Lines, c: Object, level: int) -> None:
     env = c.get("env") or []
     lines.add("Environment:" + ("" if env else f"\t{NONE}"), level)
     for variable in env:
-        lines.add(_variable(variable), level + 1)
+        lines.add(_variable(variable, pod), level + 1)
 
 
-def _variable(variable: Object) -> str:
+def _variable(variable: Object, pod: Object | None) -> str:
     name, source = variable["name"], variable.get("valueFrom")
     if not source:
         first, *others = str(variable.get("value", "")).split("\n")
         return f"{name}:\t{first}" + "".join(f"\n\t{line}" for line in others)
     if ref := source.get("fieldRef"):
-        return f"{name}:\t ({ref.get('apiVersion', 'v1')}:{ref.get('fieldPath', '')})"
+        path = ref.get("fieldPath", "")
+        return f"{name}:\t{field_of(pod, path)} ({ref.get('apiVersion', 'v1')}:{path})"
     if ref := source.get("resourceFieldRef"):
         return f"{name}:\t ({ref.get('resource', '')})"
-    for field, what in (("secretKeyRef", "secret"), ("configMapKeyRef", "config map")):
+    for field, what in (("secretKeyRef", "in secret"), ("configMapKeyRef", "of config map")):
         if ref := source.get(field):
             optional = str(bool(ref.get("optional"))).lower()
-            return f"{name}:\t<set to the key '{ref['key']}' of {what} '{ref['name']}'>\tOptional: {optional}"
+            return f"{name}:\t<set to the key '{ref['key']}' {what} '{ref['name']}'>\tOptional: {optional}"
     return f"{name}:\t"
+
+
+def field_of(pod: Object | None, path: str) -> str:
+    """What of a pod's metadata the path names; empty for all else, as kubectl has it."""
+    word, bracket, key = path.removeprefix("metadata.").partition("[")
+    found = ((pod or {}).get("metadata") or {}).get(word, "") if path.startswith("metadata.") else ""
+    if isinstance(found, dict):
+        return str(found.get(key.strip("]'\""), "")) if bracket else ""
+    return str(found)
 
 
 # ------------------------------------------------------------------ volumes
@@ -230,7 +245,7 @@ _KINDS: dict[str, tuple[str, tuple[tuple[str, str, Any], ...]]] = {
     ),
     "hostPath": (
         "HostPath (bare host directory volume)",
-        (("Path", "path", ""), ("HostPathType", "type", "")),
+        (("Path", "path", ""), ("HostPathType", "type", NONE)),
     ),
     "configMap": (
         "ConfigMap (a volume populated by a ConfigMap)",

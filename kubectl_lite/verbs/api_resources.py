@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from kubeapi.scheme import Resource
 from kubectl_lite import output
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
@@ -34,8 +35,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         and args.api_group in ("*", r.group)
         and wanted <= set(r.categories)
     ]
-    keys = {"": lambda r: (r.group, r.plural), "name": lambda r: r.plural, "kind": lambda r: r.kind}
-    found.sort(key=keys[args.sort_by])
+    found.sort(key={"name": _by_name, "kind": _by_kind}.get(args.sort_by or "", _by_group))
     if args.output == "name":
         for r in found:
             session.io.say(r.qualified)
@@ -52,11 +52,23 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     return 0
 
 
+def _by_group(r: Resource) -> tuple[str, str]:
+    return r.group, r.plural
+
+
+def _by_name(r: Resource) -> tuple[str, str]:
+    return r.plural, r.group
+
+
+def _by_kind(r: Resource) -> tuple[str, str]:
+    return r.kind, r.group
+
+
 def _verbs(groups: dict[str, object]) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     items: list[dict[str, object]] = groups.get("items") or []  # type: ignore[assignment]
     for group in items:
-        name = group.get("metadata", {}).get("name", "")  # type: ignore[attr-defined]
+        name = (group.get("metadata") or {}).get("name") or ""  # type: ignore[attr-defined]
         for version in group.get("versions") or []:  # type: ignore[attr-defined]
             for resource in version.get("resources") or []:
                 found[name, resource["resource"]] = list(resource.get("verbs") or [])

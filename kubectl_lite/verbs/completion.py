@@ -152,6 +152,7 @@ VERBS = {
         no_flags,
         script,
         local=True,
+        awaits=False,
     ),
     "__complete": Verb("Complete the last word.", "-- WORD ...", "", no_flags, complete, local=True),
 }

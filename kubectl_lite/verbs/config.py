@@ -155,7 +155,9 @@ def _nothing(flags: Flags) -> None:
 
 
 def _sub(name: str, help: str, usage: str, flags: Any, run: Run) -> Verb:
-    return Verb(help, usage, f"kubectl-lite config {name} {usage}".replace(" [flags]", ""), flags, run, local=True)
+    return Verb(
+        help, usage, f"kubectl-lite config {name} {usage}".replace(" [flags]", ""), flags, run, local=True, awaits=False
+    )
 
 
 VERB = Verb(

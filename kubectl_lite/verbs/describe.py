@@ -10,7 +10,7 @@ from typing import Any
 from kubeapi.errors import NotFound
 from kubeapi.scheme import Resource
 from kubectl_lite.choosing import selector_of
-from kubectl_lite.describe import network, others, pods, workloads
+from kubectl_lite.describe import access, network, others, pods, storage, workloads
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.manifests import read
@@ -38,13 +38,28 @@ KINDS: dict[str, tuple[Describe, tuple[str, ...]]] = {
     "Service": (network.service, ("endpointslices",)),
     "Endpoints": (network.endpoints, ()),
     "EndpointSlice.discovery.k8s.io": (network.endpoint_slice, ()),
-    "Ingress.networking.k8s.io": (network.ingress, ()),
+    "Ingress.networking.k8s.io": (network.ingress, ("services", "endpointslices")),
     "NetworkPolicy.networking.k8s.io": (network.network_policy, ()),
-    "Node": (others.node, ("pods",)),
+    "Node": (others.node, ("pods", "leases")),
     "Namespace": (others.namespace, ("resourcequotas", "limitranges")),
     "ConfigMap": (others.config_map, ()),
     "Secret": (others.secret, ()),
+    "PersistentVolumeClaim": (storage.claim, ("pods",)),
+    "PersistentVolume": (storage.volume, ()),
+    "StorageClass.storage.k8s.io": (storage.storage_class, ()),
+    "Role.rbac.authorization.k8s.io": (access.role, ()),
+    "ClusterRole.rbac.authorization.k8s.io": (access.role, ()),
+    "RoleBinding.rbac.authorization.k8s.io": (access.role_binding, ()),
+    "ClusterRoleBinding.rbac.authorization.k8s.io": (access.role_binding, ()),
+    "ServiceAccount": (access.service_account, ("secrets",)),
+    "ResourceQuota": (access.quota, ()),
+    "LimitRange": (access.limit_range, ()),
+    "PriorityClass.scheduling.k8s.io": (access.priority_class, ()),
 }
+
+NODE_LEASES = "kube-node-lease"
+WHOLE_NAMESPACE = {"Ingress", "PersistentVolumeClaim", "ServiceAccount"}
+"""Nothing selects what belongs to them: the layout looks through all that the namespace has."""
 
 
 def _flags(flags: Flags) -> None:
@@ -58,7 +73,10 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     if args.filename:
         targets = [Target(m.resource, m.name) for m in await read(args, session)]
     elif not args.words:
-        raise UsageError("You must specify the type of resource to describe, for example `describe pod/web`.")
+        raise UsageError(
+            "You must specify the type of resource to describe, for example `describe pod/web`.\n"
+            "`kubectl-lite api-resources` lists the types."
+        )
     else:
         targets = await session.names.targets(args.words)
     first, status = True, 0
@@ -109,10 +127,14 @@ async def _related(plural: str, obj: Object, session: Session) -> list[Object]:
     metadata = obj["metadata"]
     labels = fields = ""
     where = metadata.get("namespace", "")
-    if obj["kind"] == "Node":
+    if plural == "leases":
+        where, fields = NODE_LEASES, f"metadata.name={metadata['name']}"
+    elif obj["kind"] == "Node":
         fields = f"spec.nodeName={metadata['name']}"
     elif obj["kind"] == "Namespace":
         where = metadata["name"]
+    elif obj["kind"] in WHOLE_NAMESPACE:
+        pass
     elif plural == "endpointslices":
         labels = f"kubernetes.io/service-name={metadata['name']}"
     else:

@@ -16,4 +16,6 @@ async def run(args: argparse.Namespace, local: Local) -> int:
     return 0
 
 
-VERB = Verb("List the flags that every verb takes.", "", "kubectl-lite options", no_flags, run, local=True)
+VERB = Verb(
+    "List the flags that every verb takes.", "", "kubectl-lite options", no_flags, run, local=True, awaits=False
+)

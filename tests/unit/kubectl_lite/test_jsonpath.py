@@ -37,7 +37,7 @@ DATA: dict[str, Any] = {
         ("{.users[0,1].name}", "myself e2e"),
         ("{.users[::2].name}", "myself"),
         ("{.missing}", ""),
-        ("{.users[1].user}", '{"username":"admin","password":"secret"}'),
+        ("{.users[1].user}", '{"password":"secret","username":"admin"}'),
         ("{.kind} {'and'} {.kind}", "List and List"),
     ],
 )
