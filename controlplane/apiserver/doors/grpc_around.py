@@ -1,0 +1,140 @@
+"""What stands around every gRPC call: who asks, whether they may, errors as codes, and what is measured.
+
+Who asks is in the client's certificate (mutual TLS; the listener lets nobody in without) or in a bearer token.
+An error ends the call with the code of its class, and travels whole in the trailing metadata.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any
+
+import grpc
+import grpc.aio
+import msgspec
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from controlplane.apiserver.auth.authn import User
+from controlplane.apiserver.auth.authz import Attributes
+from controlplane.apiserver.doors.calls import Calls, find
+from controlplane.apiserver.doors.metrics import NOWHERE, Metrics, Where, scope_of
+from controlplane.apiserver.streaming.sessions import Sessions
+from kubeapi.clock import Clock
+from kubeapi.errors import ApiError, InternalError
+from kubeapi.pb.sampan.v1 import api_pb2_grpc
+from kubeapi.scheme import Resource
+
+log = logging.getLogger("sampan.grpc")
+STATUS_KEY = "sampan-status-bin"
+
+
+class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        sessions: Sessions | None,
+        metrics: Metrics,
+        clock: Clock,
+        insecure_user: User | None = None,
+    ) -> None:
+        self._calls = calls
+        self._sessions = sessions
+        self._metrics = metrics
+        self._clock = clock
+        self._insecure_user = insecure_user
+        """Who everybody is on a listener without TLS: for tests."""
+
+    def _allowed(self, user: User, verb: str, request: Any) -> Resource:
+        type_ = request.type
+        resource = find(type_.group, type_.version, type_.resource, type_.kind)
+        ask = Attributes(
+            verb,
+            resource.group,
+            resource.plural,
+            getattr(request, "subresource", ""),
+            request.namespace,
+            getattr(request, "name", ""),
+            field_selector=getattr(request, "field_selector", ""),
+        )
+        self._calls.allow(user, ask)
+        return resource
+
+    def _user(self, call: Any) -> User:
+        headers = dict(call.invocation_metadata() or ())
+        authorization = headers.get("authorization", "")
+        subject = _subject(call) or self._insecure_user
+        return self._calls.authenticator.user_of(subject=subject, authorization=str(authorization))
+
+    async def _unary(self, verb: str, request: Any, call: Any, run: Callable[[User], Awaitable[Any]]) -> Any:
+        begun = self._clock.monotonic()
+        code = 200
+        inflight, writes = self._metrics.inflight, verb not in ("get", "list")
+        inflight[writes] += 1
+        try:
+            return await run(self._user(call))
+        except ApiError as error:
+            code = error.http
+            await _abort(call, error)
+        except Exception as error:
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            code = 500
+            log.exception("a defect in %s", verb)
+            await _abort(call, InternalError("an error on the server has prevented the request from succeeding"))
+        finally:
+            inflight[writes] -= 1
+            self._metrics.observe(_where(verb, request), code, self._clock.monotonic() - begun, "grpc")
+
+    async def _streamed(
+        self, verb: str, request: Any, call: Any, run: Callable[[User], AsyncIterator[Any]]
+    ) -> AsyncIterator[Any]:
+        code = 200
+        try:
+            async with aclosing(run(self._user(call))) as replies:  # type: ignore[type-var]
+                with self._metrics.lasting(_where(verb, request)):
+                    async for reply in replies:
+                        yield reply
+        except ApiError as error:
+            code = error.http
+            await _abort(call, error)
+        except Exception as error:
+            if isinstance(error, grpc.aio.AbortError):
+                raise
+            code = 500
+            log.exception("a defect in %s", verb)
+            await _abort(call, InternalError("an error on the server has prevented the request from succeeding"))
+        finally:
+            self._metrics.observe(_where(verb, request), code, None, "grpc")
+
+
+def _where(verb: str, request: Any) -> Where:
+    """`request`: a message with a type, or the name of a subresource of pods, or nothing."""
+    if isinstance(request, str):
+        return (verb, "", "v1", "pods", request, "resource")
+    type_ = getattr(request, "type", None)
+    if type_ is None:
+        return (verb, *NOWHERE)
+    name, subresource = getattr(request, "name", ""), getattr(request, "subresource", "")
+    return (verb, type_.group, type_.version, type_.resource, subresource, scope_of(name, request.namespace, verb))
+
+
+async def _abort(call: Any, error: ApiError) -> None:
+    trailer = ((STATUS_KEY, msgspec.json.encode(error.status())),)
+    await call.abort(grpc.StatusCode[error.grpc], error.message[:1000], trailer)
+
+
+def _subject(call: Any) -> User | None:
+    auth = call.auth_context()
+    pem = auth.get("x509_pem_cert")
+    if not pem:
+        return None
+    with suppress(ValueError):
+        subject = x509.load_pem_x509_certificate(pem[0]).subject
+        names = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+        return User(names[-1], groups) if names else None
+    return None
