@@ -154,6 +154,7 @@ async def _serve(args: argparse.Namespace) -> None:
 
         elected = election.elector(args, client, clock=clock, rng=rng)
         election.observe(elected, metrics.registry)
+        health.show_client(metrics.registry, cert=config.cert, ca=config.ca)
         async with health.serve(args.metrics_address, registry=metrics.registry) as where:
             if where:
                 logging.getLogger("controllers").info("metrics at http://%s/metrics", where)

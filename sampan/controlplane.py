@@ -13,12 +13,11 @@ A loop that fails is started again with backoff, and the server goes on; what en
 import argparse
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import SystemRandom
 
 import uvloop
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
 
 from controlplane.apiserver.api import Api
 from controlplane.apiserver.context import RequestContext
@@ -56,24 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class Together(CollectorRegistry):
-    """Several registries on one page."""
-
-    def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
-        super().__init__()
-        self._registries = list(registries)
-
-    def collect(self) -> Iterable[Metric]:
-        for registry in self._registries:
-            yield from registry.collect()
-
-
 async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda: None) -> None:
     """Until cancelled; raises what ends the server. `ready` is called when clients may come."""
     clock, rng = SystemClock(), SystemRandom()
     scheduling, controlling = SchedulerMetrics(), ControllerMetrics()
     ca = await asyncio.to_thread((args.pki / "ca.crt").read_bytes)
-    registry = Together([scheduling.registry, controlling.registry])
+    registry = health.Together([scheduling.registry, controlling.registry])
     async with (
         apiserver.serving(args) as server,
         health.serve(args.metrics_address, registry=registry) as where,

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+
+from kubeapi.metrics import Certificates, about_process
 
 PATIENCE = 5.0
 """Seconds that a client has to say what it wants, and to take the answer."""
@@ -30,8 +33,9 @@ async def serve(
         yield ""
         return
     logger = log or logging.getLogger("health")
+    page = Together([process_registry(), registry])
     pages: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
-        "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
+        "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(page)),
         "/healthz": lambda: (200, _TEXT, b"ok"),
         "/livez": lambda: (200, _TEXT, b"ok"),
         "/readyz": lambda: (503, _TEXT, problem.encode()) if (problem := ready()) else (200, _TEXT, b"ok"),
@@ -53,6 +57,37 @@ async def serve(
     async with server:
         name = server.sockets[0].getsockname()
         yield f"{name[0]}:{name[1]}"
+
+
+class Together(CollectorRegistry):
+    """Several registries on one page; a metric that several have is told once, with the samples of all."""
+
+    def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
+        super().__init__()
+        self._registries = list(registries)
+
+    def collect(self) -> Iterable[Metric]:
+        found: dict[str, Metric] = {}
+        for registry in self._registries:
+            for metric in registry.collect():
+                if metric.name in found:
+                    found[metric.name].samples.extend(metric.samples)
+                else:
+                    found[metric.name] = metric
+        return found.values()
+
+
+def process_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    about_process(registry)
+    return registry
+
+
+def show_client(registry: CollectorRegistry, *, cert: bytes | None, ca: bytes | None) -> None:
+    """When the certificate that this component shows the API server ends, and the authority's."""
+    certificates = Certificates(registry)
+    certificates.show("client", cert)
+    certificates.show("ca", ca)
 
 
 def _answer(request: list[str], pages: Mapping[str, Callable[[], tuple[int, str, bytes]]]) -> bytes:

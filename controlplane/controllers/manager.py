@@ -36,7 +36,7 @@ class ControllerManager:
             client=client,
             clock=clock,
             rng=rng,
-            informers=Informers(client, rng=rng),
+            informers=Informers(client, rng=rng, metrics=metrics),
             events=self._events,
             metrics=metrics or NoControllerMetrics(),
         )

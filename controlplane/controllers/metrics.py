@@ -1,4 +1,4 @@
-"""The metrics of queues and reconcilers, under the names that dashboards for Kubernetes and controller-runtime know.
+"""The metrics of queues, reconcilers and informers, under the names that dashboards for Kubernetes and controller-runtime know.
 
 Labels are names of queues and controllers, and results: never an object's name.
 """
@@ -7,36 +7,20 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-QUEUE_BUCKETS = tuple(1e-8 * 10**i for i in range(10))
-"""10 ns to 10 s, as client-go has them."""
+from kubeapi.client.metrics import InformerNumbers, QueueNumbers
+
 WORK_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+RESULTS = ("success", "requeue_after", "conflict", "error")
 
 
-class Metrics:
+class Metrics(InformerNumbers, QueueNumbers):
     """Implements kubeapi.client.controller.ControllerMetrics."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, *, client: str = "controllers") -> None:
         """A registry of its own unless one is given, so that one process can hold several managers."""
         self.registry = registry or CollectorRegistry()
-        self._depth = Gauge("workqueue_depth", "Keys that wait for a worker.", ["name"], registry=self.registry)
-        self._adds = Counter("workqueue_adds", "Keys added.", ["name"], registry=self.registry)
-        self._retries = Counter(
-            "workqueue_retries", "Keys added again after a failure.", ["name"], registry=self.registry
-        )
-        self._waited = Histogram(
-            "workqueue_queue_duration_seconds",
-            "From a key's coming into the queue to its being handed out.",
-            ["name"],
-            buckets=QUEUE_BUCKETS,
-            registry=self.registry,
-        )
-        self._worked = Histogram(
-            "workqueue_work_duration_seconds",
-            "How long a key was worked on.",
-            ["name"],
-            buckets=QUEUE_BUCKETS,
-            registry=self.registry,
-        )
+        InformerNumbers.__init__(self, self.registry, client=client)
+        QueueNumbers.__init__(self, self.registry)
         self._reconciled = Counter(
             "controller_runtime_reconcile",
             "Reconciliations by result: success, requeue_after, conflict or error.",
@@ -56,20 +40,26 @@ class Metrics:
             buckets=WORK_BUCKETS,
             registry=self.registry,
         )
+        self._active = Gauge(
+            "controller_runtime_active_workers", "Reconciliations under way.", ["controller"], registry=self.registry
+        )
+        self._workers = Gauge(
+            "controller_runtime_max_concurrent_reconciles",
+            "Reconciliations that may be under way at once.",
+            ["controller"],
+            registry=self.registry,
+        )
 
-    def added(self, queue: str) -> None:
-        self._adds.labels(queue).inc()
-        self._depth.labels(queue).inc()
+    def employed(self, controller: str, workers: int) -> None:
+        """A controller that never fails shows its zeros: else the first failure would be no increase."""
+        self._workers.labels(controller).set(workers)
+        self._active.labels(controller).set(0)
+        self._errors.labels(controller)
+        for result in RESULTS:
+            self._reconciled.labels(controller, result)
 
-    def retried(self, queue: str) -> None:
-        self._retries.labels(queue).inc()
-
-    def handed_out(self, queue: str, waited: float) -> None:
-        self._depth.labels(queue).dec()
-        self._waited.labels(queue).observe(waited)
-
-    def finished(self, queue: str, worked: float) -> None:
-        self._worked.labels(queue).observe(worked)
+    def reconciling(self, controller: str, more: int) -> None:
+        self._active.labels(controller).inc(more)
 
     def reconciled(self, controller: str, result: str, seconds: float) -> None:
         self._reconciled.labels(controller, result).inc()
@@ -80,3 +70,4 @@ class Metrics:
     def reset(self) -> None:
         """A new term of office begins with empty queues."""
         self._depth.clear()
+        self._queues.clear()

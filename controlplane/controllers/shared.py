@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from kubeapi.client.cache import IndexFunction
 from kubeapi.client.controller import ControllerMetrics
 from kubeapi.client.events import EventRecorder
-from kubeapi.client.informer import Informer, metadata_only
+from kubeapi.client.informer import Informer, InformerMetrics, metadata_only
 from kubeapi.client.interface import Client
 from kubeapi.client.keys import KubeObject
 from kubeapi.clock import Clock
@@ -22,8 +22,9 @@ O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
 class Informers:
     """One informer per type, shared by all controllers of a process."""
 
-    def __init__(self, client: Client, *, rng: Random) -> None:
+    def __init__(self, client: Client, *, rng: Random, metrics: InformerMetrics | None = None) -> None:
         self._client = client
+        self._metrics = metrics
         self._rng = rng
         self._found: dict[type[Any], Informer[Any]] = {}
         self._named: dict[tuple[type[Any], str], Informer[Any]] = {}
@@ -46,14 +47,15 @@ class Informers:
         """Only of the objects of this name, in all namespaces: where the kind is large and the interest small."""
         found = self._named.get((type_, name))
         if found is None:
-            found = Informer(self._client, type_, rng=self._rng, field_selector=f"metadata.name={name}")
+            only = f"metadata.name={name}"
+            found = Informer(self._client, type_, rng=self._rng, field_selector=only, metrics=self._metrics)
             self._named[type_, name] = found
         return found
 
     def _informer(self, type_: type[O], indexes: Mapping[str, IndexFunction] | None) -> Informer[O]:
         informer = self._found.get(type_)
         if informer is None:
-            informer = self._found[type_] = Informer(self._client, type_, rng=self._rng)
+            informer = self._found[type_] = Informer(self._client, type_, rng=self._rng, metrics=self._metrics)
         for name, function in (indexes or {}).items():
             informer.cache.add_index(name, function)
         return informer

@@ -10,7 +10,7 @@ from controlplane.scheduler.hints import Change, What
 from controlplane.scheduler.preempt import Budget
 from controlplane.scheduler.snapshot import Snapshot
 from controlplane.scheduler.volumes import VolumeNeeds, needs_of
-from kubeapi.client.informer import Informer
+from kubeapi.client.informer import Informer, InformerMetrics
 from kubeapi.client.interface import Client
 from kubeapi.client.keys import by_namespace
 from kubeapi.selectors import label_query
@@ -29,19 +29,29 @@ from kubeapi.types.storage_v1 import StorageClass
 
 
 class Cluster:
-    def __init__(self, client: Client, *, snapshot: Snapshot, changed: Callable[[Change], None], rng: Random) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        snapshot: Snapshot,
+        changed: Callable[[Change], None],
+        rng: Random,
+        metrics: InformerMetrics | None = None,
+    ) -> None:
         self.snapshot = snapshot
         self._changed = changed
-        self.nodes = Informer(client, Node, rng=rng)
-        self._claims = Informer(client, PersistentVolumeClaim, rng=rng)
-        self._volumes = Informer(client, PersistentVolume, rng=rng)
-        self._classes = Informer(client, StorageClass, rng=rng)
-        self._budgets = Informer(client, PodDisruptionBudget, rng=rng, indexes={"namespace": by_namespace})
-        namespaces = Informer(client, Namespace, rng=rng)
-        services = Informer(client, Service, rng=rng)
-        controllers = Informer(client, ReplicationController, rng=rng)
-        replicas = Informer(client, ReplicaSet, rng=rng)
-        sets = Informer(client, StatefulSet, rng=rng)
+        self.nodes = Informer(client, Node, rng=rng, metrics=metrics)
+        self._claims = Informer(client, PersistentVolumeClaim, rng=rng, metrics=metrics)
+        self._volumes = Informer(client, PersistentVolume, rng=rng, metrics=metrics)
+        self._classes = Informer(client, StorageClass, rng=rng, metrics=metrics)
+        self._budgets = Informer(
+            client, PodDisruptionBudget, rng=rng, metrics=metrics, indexes={"namespace": by_namespace}
+        )
+        namespaces = Informer(client, Namespace, rng=rng, metrics=metrics)
+        services = Informer(client, Service, rng=rng, metrics=metrics)
+        controllers = Informer(client, ReplicationController, rng=rng, metrics=metrics)
+        replicas = Informer(client, ReplicaSet, rng=rng, metrics=metrics)
+        sets = Informer(client, StatefulSet, rng=rng, metrics=metrics)
         self.nodes.subscribe(self._on_node)
         self._claims.subscribe(self._on_volumes)
         self._volumes.subscribe(self._on_volumes)

@@ -65,6 +65,14 @@ class SchedulingQueue:
     def __len__(self) -> int:
         return len(self._pods)
 
+    def refused(self) -> dict[str, int]:
+        """Unschedulable pods by the filters that stand in their way."""
+        found: dict[str, int] = {}
+        for why, uids in self._groups.items():
+            for plugin in why.plugins:
+                found[plugin] = found.get(plugin, 0) + len(uids)
+        return found
+
     def put(self, pod: Pod) -> None:
         """New, or changed. A change of its spec lets an unschedulable pod try again."""
         uid = pod.metadata.uid

@@ -71,7 +71,15 @@ class Scheduler:
         self.snapshot = Snapshot(rng)
         self.queue = SchedulingQueue(clock=clock)
         self.metrics = metrics or Metrics(profile=name)
-        self.metrics.watch_queue(lambda: {**self.queue.counts(), "gated": len(self._gated)})
+        self.metrics.watch(
+            queue=lambda: {**self.queue.counts(), "gated": len(self._gated)},
+            refused=self.queue.refused,
+            cache=lambda: {
+                "nodes": len(self._cluster.nodes.cache),
+                "pods": len(self.snapshot.pods),
+                "assumed_pods": len(self._assumed),
+            },
+        )
         self.events = EventRecorder(client, component=name, clock=clock, rng=rng, limits=EVENTS, log=self._log)
         self._decider = Decider(self.snapshot)
         self._binder = Binder(client, bound=self._was_bound, failed=self._bind_failed, log=self._log)
@@ -82,8 +90,8 @@ class Scheduler:
         self._gated: set[str] = set()
         self._errands: deque[Callable[[], Awaitable[None]]] = deque()
         self._errand = asyncio.Event()
-        self._cluster = Cluster(client, snapshot=self.snapshot, changed=self.queue.wake, rng=rng)
-        self._pods = Informer(client, Pod, rng=rng)
+        self._cluster = Cluster(client, snapshot=self.snapshot, changed=self.queue.wake, rng=rng, metrics=self.metrics)
+        self._pods = Informer(client, Pod, rng=rng, metrics=self.metrics)
         self._pods.subscribe(self._on_pod)
 
     async def run(self) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from kubeapi.client.informer import Informer
+from kubeapi.client.informer import Informer, InformerMetrics, NoInformerMetrics
 from kubeapi.client.keys import Key, KubeObject, key_of
 from kubeapi.client.workqueue import AWAY, CONFLICTS, FAILURES, Monotonic, NoMetrics, QueueMetrics, WorkQueue
 from kubeapi.errors import ApiError, Conflict, ServiceUnavailable, Timeout, TooManyRequests
@@ -26,15 +26,25 @@ from kubeapi.tasks import Backoff
 K = TypeVar("K", bound=Hashable)
 
 
-class ControllerMetrics(QueueMetrics, Protocol):
-    """What a controller tells about itself, beyond its queue. Seconds."""
+class ControllerMetrics(QueueMetrics, InformerMetrics, Protocol):
+    """What a controller tells about itself, beyond its queue and its informers. Seconds."""
+
+    def employed(self, controller: str, workers: int) -> None:
+        """Told once, when it is made."""
+        ...
+
+    def reconciling(self, controller: str, more: int) -> None:
+        """1: one begins; -1: one has ended."""
+        ...
 
     def reconciled(self, controller: str, result: str, seconds: float) -> None:
         """`result`: success, requeue_after, conflict or error."""
         ...
 
 
-class NoControllerMetrics(NoMetrics):
+class NoControllerMetrics(NoMetrics, NoInformerMetrics):
+    def employed(self, controller: str, workers: int) -> None: ...
+    def reconciling(self, controller: str, more: int) -> None: ...
     def reconciled(self, controller: str, result: str, seconds: float) -> None: ...
 
 
@@ -73,6 +83,7 @@ class Controller(Generic[K]):
         self._informers = [*sources, *wait_for]
         self._workers = workers
         self._log = log or logging.getLogger(name)
+        self._metrics.employed(name, workers)
         for informer, mapper in sources.items():
             informer.subscribe(self._handler(mapper))
 
@@ -107,6 +118,7 @@ class Controller(Generic[K]):
     async def _visit(self, key: K) -> None:
         begun = self._clock.monotonic()
         result = "error"
+        self._metrics.reconciling(self.name, 1)
         try:
             done = await self._reconcile(key)
         except Conflict as error:
@@ -126,6 +138,8 @@ class Controller(Generic[K]):
             if done.requeue_after is not None:
                 self.queue.add_after(key, done.requeue_after)
                 result = "requeue_after"
+        finally:
+            self._metrics.reconciling(self.name, -1)
         self._metrics.reconciled(self.name, result, self._clock.monotonic() - begun)
 
 

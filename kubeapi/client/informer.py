@@ -20,7 +20,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from kubeapi.client.cache import Cache, IndexFunction, O
 from kubeapi.client.interface import Client, WatchEvent
@@ -36,6 +36,29 @@ Handler = Callable[[T | None, T | None], None]
 RECONNECT = Backoff(first=0.1, most=3.0, jitter=0.5)
 SHORT_WATCH = 1.0
 """Seconds. After a watch that ended sooner than this there is a pause, lest it be begun again and again."""
+
+
+class InformerMetrics(Protocol):
+    """What an informer tells about itself. Times are seconds."""
+
+    def listed(self, type_: type[Any], seconds: float, revision: int, *, again: bool) -> None:
+        """`again`: because the history was gone, or was never known."""
+        ...
+
+    def watching(self, type_: type[Any]) -> None: ...
+    def watched(self, type_: type[Any], *, short: bool) -> None: ...
+    def failed(self, type_: type[Any]) -> None: ...
+    def applied(self, type_: type[Any], events: int, revision: int, lag: float) -> None:
+        """A batch is in the cache, up to this revision; `lag` is how late its first event was."""
+        ...
+
+
+class NoInformerMetrics:
+    def listed(self, type_: type[Any], seconds: float, revision: int, *, again: bool) -> None: ...
+    def watching(self, type_: type[Any]) -> None: ...
+    def watched(self, type_: type[Any], *, short: bool) -> None: ...
+    def failed(self, type_: type[Any]) -> None: ...
+    def applied(self, type_: type[Any], events: int, revision: int, lag: float) -> None: ...
 
 
 class Informer(Generic[O]):
@@ -59,6 +82,7 @@ class Informer(Generic[O]):
         chunk: int = 1000,
         backoff: Backoff = RECONNECT,
         keep: Callable[[O], O] | None = None,
+        metrics: InformerMetrics | None = None,
         log: logging.Logger | None = None,
     ) -> None:
         self.keep = keep
@@ -74,6 +98,7 @@ class Informer(Generic[O]):
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._chunk = chunk
         self._backoff = backoff
+        self._metrics = metrics or NoInformerMetrics()
         self._log = log or logging.getLogger(self.name)
         self._handlers: list[Handler[O]] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -124,6 +149,7 @@ class Informer(Generic[O]):
         if not self._failures:
             self._log.warning("%s: lost the server, trying again: %s", self.name, error)
         self._failures += 1
+        self._metrics.failed(self.type)
         await asyncio.sleep(self._backoff.delay(self._failures - 1, self._rng))
 
     def _well(self) -> None:
@@ -134,6 +160,7 @@ class Informer(Generic[O]):
     async def _list(self) -> None:
         found: list[O] = []
         revision, next_ = 0, ""
+        begun = asyncio.get_running_loop().time()
         while True:
             page = await self._client.list(self.type, self._namespace, limit=self._chunk, next=next_, **self._selectors)
             found += page.items if self.keep is None else map(self.keep, page.items)
@@ -144,6 +171,8 @@ class Informer(Generic[O]):
         self.relists += 1
         self._replace(found)
         self._advance(revision)
+        seconds = asyncio.get_running_loop().time() - begun
+        self._metrics.listed(self.type, seconds, revision, again=self.synced.is_set())
         self.synced.set()
         self._well()
 
@@ -159,20 +188,29 @@ class Informer(Generic[O]):
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        self._metrics.watching(self.type)
         stream = self._client.watch(self.type, self._namespace, resource_version=self.revision, **self._selectors)
         try:
             async for batch in stream:
-                self._apply(batch)
+                came = loop.time()
+                events = self._apply(batch)
+                if batch:
+                    self._metrics.applied(self.type, events, self.revision, batch[0].age + loop.time() - came)
                 self._expired = 0
                 self._well()
         finally:
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
-        if loop.time() - begun < SHORT_WATCH:
+        short = loop.time() - begun < SHORT_WATCH
+        self._metrics.watched(self.type, short=short)
+        if short:
             await asyncio.sleep(self._backoff.delay(0, self._rng))
 
-    def _apply(self, batch: Sequence[WatchEvent[O]]) -> None:
+    def _apply(self, batch: Sequence[WatchEvent[O]]) -> int:
+        """How many changes there were, bookmarks left out."""
+        events = 0
         for event in batch:
+            events += event.type != "BOOKMARK"
             if event.type == "DELETED":
                 old = self.cache.remove(key_of(event.object))
                 if old is not None:
@@ -181,6 +219,7 @@ class Informer(Generic[O]):
                 self._put(event.object if self.keep is None else self.keep(event.object))
         if batch:
             self._advance(batch[-1].resource_version)
+        return events
 
     def _put(self, obj: O) -> None:
         old = self.cache.get(key_of(obj))

@@ -11,7 +11,7 @@ again. Delays are timers of the event loop, one per key at most, of which the ea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
@@ -29,6 +29,10 @@ CONFLICTS = Backoff(first=0.01, most=1.0, factor=1.5, jitter=1.0)
 class QueueMetrics(Protocol):
     """What a queue tells about itself; `queue` is its name, times are seconds."""
 
+    def opened(self, queue: str, working: Callable[[], Iterable[float]]) -> None:
+        """`working`: asked at any time, how long each key has been in work by then."""
+        ...
+
     def added(self, queue: str) -> None: ...
     def retried(self, queue: str) -> None: ...
     def handed_out(self, queue: str, waited: float) -> None: ...
@@ -36,6 +40,7 @@ class QueueMetrics(Protocol):
 
 
 class NoMetrics:
+    def opened(self, queue: str, working: Callable[[], Iterable[float]]) -> None: ...
     def added(self, queue: str) -> None: ...
     def retried(self, queue: str) -> None: ...
     def handed_out(self, queue: str, waited: float) -> None: ...
@@ -77,6 +82,11 @@ class WorkQueue(Generic[K]):
         self._active = {}
         self._timers = {}
         self._failures = {}
+        self._metrics.opened(name, self._working)
+
+    def _working(self) -> list[float]:
+        now = self._clock.monotonic()
+        return [now - begun for begun in self._active.values()]
 
     def __len__(self) -> int:
         """Keys that wait for a worker now."""

@@ -56,6 +56,49 @@ async def test_queues_are_told_under_the_names_of_kubernetes() -> None:
     assert told >= {f'workqueue_{name}{{name="replicaset"}}' for name in names}
     assert 'controller_runtime_reconcile_total{controller="replicaset",result="success"}' in told
     assert "default/web" not in text
+    assert 'controller_runtime_reconcile_errors_total{controller="replicaset"}' in told, "before the first failure, too"
+    assert 'workqueue_longest_running_processor_seconds{name="replicaset"}' in told
+    pods = {"client": "controllers", "group": "", "resource": "pods"}
+    registry = metrics.registry
+    assert registry.get_sample_value("reflector_lists_total", pods) == 1
+    assert registry.get_sample_value("sampan_informer_relists_total", pods) == 0
+    assert (registry.get_sample_value("sampan_informer_events_total", pods) or 0) >= 2
+    assert (registry.get_sample_value("sampan_informer_lag_seconds_sum", pods) or 9) < 5
+    assert (
+        registry.get_sample_value("reflector_last_resource_version", pods)
+        == api.cache.collection("/registry/core/pods/").steps[-1].revision
+    ), "no revision behind"
+    assert "process_cpu_seconds_total" in told and any(line.startswith("kubernetes_build_info{") for line in told)
+
+
+async def test_what_reconciles_now_is_told_and_a_cancelled_visit_is_no_failure() -> None:
+    clock, rng, metrics = SystemClock(), Random(3), Metrics()
+    begun = asyncio.Event()
+
+    async def dawdle(key: Key) -> Done:
+        begun.set()
+        await asyncio.Event().wait()
+        return Done()
+
+    def told(name: str) -> float | None:
+        label = "name" if name.startswith("workqueue") else "controller"
+        return metrics.registry.get_sample_value(name, {label: "lazy"})
+
+    async with api_core(store=EmbeddedStore(), clock=clock, rng=rng) as api:
+        informer = Informer(LocalClient(api, context=RequestContext), core_v1.Namespace, rng=rng)
+        controller: Controller[Key] = Controller(
+            "lazy", dawdle, sources={informer: own_key}, clock=clock, rng=rng, metrics=metrics, workers=2
+        )
+        async with asyncio.TaskGroup() as tasks:
+            jobs = [tasks.create_task(informer.run()), tasks.create_task(controller.run())]
+            await begun.wait()
+            assert (told("controller_runtime_active_workers") or 0) >= 1
+            assert told("controller_runtime_max_concurrent_reconciles") == 2
+            assert (told("workqueue_unfinished_work_seconds") or 0) > 0
+            for job in jobs:
+                job.cancel()
+    assert told("controller_runtime_active_workers") == 0
+    assert told("controller_runtime_reconcile_errors_total") == 0
 
 
 async def test_failures_are_counted_by_controller() -> None:

@@ -16,7 +16,7 @@ from kubeapi.client.grpc_client import GrpcClient, connect
 from kubeapi.codec import to_builtins
 from kubeapi.meta import replace
 from kubeapi.types import coordination_v1, core_v1
-from sampan import controlplane
+from sampan import controlplane, health
 from sampan.cluster_layout import ADMIN
 from sampan.cluster_pki import Pki
 from tests.support.etcd_server import free_ports
@@ -66,6 +66,11 @@ async def test_the_loops_work_in_the_servers_own_process(tmp_path: Path) -> None
 
 
 def test_the_loops_share_one_page_of_metrics() -> None:
-    page = generate_latest(controlplane.Together([SchedulerMetrics().registry, ControllerMetrics().registry])).decode()
+    scheduling, controlling = SchedulerMetrics(), ControllerMetrics()
+    scheduling.watching(core_v1.Pod)
+    controlling.watching(core_v1.Pod)
+    page = generate_latest(health.Together([scheduling.registry, controlling.registry])).decode()
     assert "scheduler_schedule_attempts_total" in page
     assert "workqueue_depth" in page
+    assert page.count("# TYPE reflector_watches_total") == 1, "a metric that both have is told once"
+    assert page.count('resource="pods"} 1.0') == 2

@@ -174,6 +174,12 @@ async def test_attempts_and_waiting_pods_are_counted() -> None:
 
         assert (of("scheduled"), of("unschedulable")) == (1, 1)
         assert registry.get_sample_value("scheduler_pending_pods", {"queue": "unschedulable"}) == 1
+        refused = {"plugin": "NodeResourcesFit", "profile": "default-scheduler"}
+        assert registry.get_sample_value("scheduler_unschedulable_pods", refused) == 1
+        assert registry.get_sample_value("scheduler_cache_size", {"type": "nodes"}) == 1
+        pods = {"client": "scheduler", "group": "", "resource": "pods"}
+        assert registry.get_sample_value("reflector_lists_total", pods) == 1
+        assert (registry.get_sample_value("sampan_informer_lag_seconds_count", pods) or 0) >= 1
         assert registry.get_sample_value("scheduler_pod_scheduling_sli_duration_seconds_count", {"attempts": "1"}) == 1
         running.cancel()
         await asyncio.wait([running])

@@ -159,11 +159,15 @@ def test_what_the_pod_asks_for_as_a_whole_counts() -> None:
 def test_metrics_have_the_names_that_dashboards_know() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.watch_queue(lambda: {"active": 3})
+    metrics.watch(queue=lambda: {"active": 3}, refused=lambda: {"NodeAffinity": 2}, cache=lambda: {"nodes": 5})
     metrics.attempt("scheduled", 0.001)
     metrics.bound(0, 0.5)
     labels = {"result": "scheduled", "profile": "default-scheduler"}
     assert registry.get_sample_value("scheduler_schedule_attempts_total", labels) == 1
     assert registry.get_sample_value("scheduler_scheduling_attempt_duration_seconds_count", labels) == 1
     assert registry.get_sample_value("scheduler_pending_pods", {"queue": "active"}) == 3
+    refused = {"plugin": "NodeAffinity", "profile": "default-scheduler"}
+    assert registry.get_sample_value("scheduler_unschedulable_pods", refused) == 2
+    assert registry.get_sample_value("scheduler_cache_size", {"type": "nodes"}) == 5
+    assert registry.get_sample_value("scheduler_pod_scheduling_attempts_count") == 1
     assert registry.get_sample_value("scheduler_pod_scheduling_sli_duration_seconds_count", {"attempts": "1"}) == 1

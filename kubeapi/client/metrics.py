@@ -1,0 +1,171 @@
+"""What informers and queues tell of themselves, for Prometheus. For modules of metrics: clients in a hurry import this not.
+
+An informer is late by the time that the server had known of a change when it sent it, and the time until the cache showed
+it here: both are spans of one clock each, so that clocks that differ tell no lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kubeapi.scheme import SCHEME
+
+LAG = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+LISTS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+QUEUE_BUCKETS = tuple(1e-8 * 10**i for i in range(10))
+"""10 ns to 10 s, as client-go has them."""
+
+
+class _Reflector:
+    """One resource's numbers, looked up once."""
+
+    def __init__(self, metrics: InformerNumbers, type_: type[Any]) -> None:
+        resource = SCHEME.resource_of(type_)
+        by = (metrics.client, resource.group, resource.plural)
+        self.lists = metrics.lists.labels(*by)
+        self.relists = metrics.relists.labels(*by)
+        self.list_seconds = metrics.list_seconds.labels(*by)
+        self.watches = metrics.watches.labels(*by)
+        self.short = metrics.short.labels(*by)
+        self.failures = metrics.failures.labels(*by)
+        self.events = metrics.events.labels(*by)
+        self.revision = metrics.revision.labels(*by)
+        self.lag = metrics.lag.labels(*by)
+
+
+class InformerNumbers:
+    """Implements informer.InformerMetrics."""
+
+    def __init__(self, registry: CollectorRegistry, *, client: str) -> None:
+        """`client`: whose informers these are, where one process has several clients."""
+        by = ["client", "group", "resource"]
+        self.client = client
+        self.lists = Counter("reflector_lists", "Whole lists read.", by, registry=registry)
+        self.relists = Counter(
+            "sampan_informer_relists",
+            "Whole lists read again, because the server no longer had the history since the last event seen.",
+            by,
+            registry=registry,
+        )
+        self.list_seconds = Histogram(
+            "reflector_list_duration_seconds", "How long a whole list took.", by, buckets=LISTS, registry=registry
+        )
+        self.watches = Counter("reflector_watches", "Watches begun.", by, registry=registry)
+        self.short = Counter("reflector_short_watches", "Watches that ended within a second.", by, registry=registry)
+        self.failures = Counter(
+            "sampan_informer_failures", "Lists and watches that failed, and were tried again.", by, registry=registry
+        )
+        self.events = Counter("sampan_informer_events", "Changes taken over.", by, registry=registry)
+        self.revision = Gauge(
+            "reflector_last_resource_version", "Of the newest event seen, bookmarks counted.", by, registry=registry
+        )
+        self.lag = Histogram(
+            "sampan_informer_lag_seconds",
+            "From a change's coming into the server's watch cache until the informer's cache showed it.",
+            by,
+            buckets=LAG,
+            registry=registry,
+        )
+        self._found: dict[type[Any], _Reflector] = {}
+
+    def _of(self, type_: type[Any]) -> _Reflector:
+        found = self._found.get(type_)
+        if found is None:
+            found = self._found[type_] = _Reflector(self, type_)
+        return found
+
+    def listed(self, type_: type[Any], seconds: float, revision: int, *, again: bool) -> None:
+        of = self._of(type_)
+        of.lists.inc()
+        of.list_seconds.observe(seconds)
+        of.revision.set(revision)
+        if again:
+            of.relists.inc()
+
+    def watching(self, type_: type[Any]) -> None:
+        self._of(type_).watches.inc()
+
+    def watched(self, type_: type[Any], *, short: bool) -> None:
+        if short:
+            self._of(type_).short.inc()
+
+    def failed(self, type_: type[Any]) -> None:
+        self._of(type_).failures.inc()
+
+    def applied(self, type_: type[Any], events: int, revision: int, lag: float) -> None:
+        of = self._of(type_)
+        of.revision.set(revision)
+        if events:
+            of.events.inc(events)
+            of.lag.observe(lag)
+
+
+class _Working(Collector):
+    """How long queues' keys have been worked on by now: looked up at every scrape."""
+
+    def __init__(self, queues: dict[str, Callable[[], Iterable[float]]], registry: CollectorRegistry) -> None:
+        self._queues = queues
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        all_of = GaugeMetricFamily(
+            "workqueue_unfinished_work_seconds", "How long all keys in work have been so, added up.", labels=["name"]
+        )
+        longest = GaugeMetricFamily(
+            "workqueue_longest_running_processor_seconds", "How long the longest of them has.", labels=["name"]
+        )
+        for name, working in self._queues.items():
+            seconds = list(working())
+            all_of.add_metric([name], sum(seconds))
+            longest.add_metric([name], max(seconds, default=0.0))
+        return all_of, longest
+
+
+class QueueNumbers:
+    """Implements workqueue.QueueMetrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        by = ["name"]
+        self._depth = Gauge("workqueue_depth", "Keys that wait for a worker.", by, registry=registry)
+        self._adds = Counter("workqueue_adds", "Keys added.", by, registry=registry)
+        self._retries = Counter("workqueue_retries", "Keys added again after a failure.", by, registry=registry)
+        self._waited = Histogram(
+            "workqueue_queue_duration_seconds",
+            "From a key's coming into the queue to its being handed out.",
+            by,
+            buckets=QUEUE_BUCKETS,
+            registry=registry,
+        )
+        self._worked = Histogram(
+            "workqueue_work_duration_seconds",
+            "How long a key was worked on.",
+            by,
+            buckets=QUEUE_BUCKETS,
+            registry=registry,
+        )
+        self._queues: dict[str, Callable[[], Iterable[float]]] = {}
+        _Working(self._queues, registry)
+
+    def opened(self, queue: str, working: Callable[[], Iterable[float]]) -> None:
+        """The newest queue of a name is the one that is told of: each term of office has new ones."""
+        self._queues[queue] = working
+        self._depth.labels(queue).set(0)
+
+    def added(self, queue: str) -> None:
+        self._adds.labels(queue).inc()
+        self._depth.labels(queue).inc()
+
+    def retried(self, queue: str) -> None:
+        self._retries.labels(queue).inc()
+
+    def handed_out(self, queue: str, waited: float) -> None:
+        self._depth.labels(queue).dec()
+        self._waited.labels(queue).observe(waited)
+
+    def finished(self, queue: str, worked: float) -> None:
+        self._worked.labels(queue).observe(worked)
