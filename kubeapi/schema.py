@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from keyword import iskeyword
 from typing import Any
@@ -60,6 +62,14 @@ def _descriptor(stem: str, name: str) -> Descriptor:
 def struct_of(message: Descriptor) -> Any:
     stem = message.file.name.rpartition("/")[2].removesuffix(".proto")
     return getattr(importlib.import_module(f"kubeapi.types.{stem}"), message.name)
+
+
+def reader(attributes: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
+    """What reads all these of an object at once: a tuple in their order."""
+    if len(attributes) == 1:
+        only = attributes[0]
+        return lambda value: (getattr(value, only),)
+    return operator.attrgetter(*attributes) if attributes else lambda value: ()
 
 
 @functools.cache

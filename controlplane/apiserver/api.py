@@ -532,7 +532,7 @@ class Api:
             return Item.at(key, obj, await self._guard(write(key, value)))
         with self.cache.writing(key, value, obj):
             revision = await self._guard(write(key, value))
-        return self.cache.wrote(key, obj, revision)
+        return self.cache.wrote(key, obj, revision, value)
 
     # ------------------------------------------------------------------ delete
 

@@ -273,7 +273,7 @@ class WatchCache:
             if written.revision == change.revision:
                 return written
         elif written is not None and written[0] == change.value:
-            return Item.at(change.key, written[1], change.revision)
+            return Item.at(change.key, written[1], change.revision, change.value)
         return Item.at(change.key, self._decode(change.key, change.value), change.revision)
 
     @contextmanager
@@ -286,12 +286,12 @@ class WatchCache:
             self._written.pop(key, None)
             raise
 
-    def wrote(self, key: str, obj: Any, revision: int) -> Item:
-        """The one Item of an acknowledged write, for its writer and for all readers."""
+    def wrote(self, key: str, obj: Any, revision: int, value: bytes) -> Item:
+        """The one Item of an acknowledged write of `value`, for its writer and for all readers."""
         held = self.get(key)
         if held is not None and held.revision == revision:
             return held
-        item = Item.at(key, obj, revision)
+        item = Item.at(key, obj, revision, value)
         if revision > self.revision:
             self._written[key] = item
         return item
@@ -332,11 +332,16 @@ class WatchCache:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((revision, future))
+        late = asyncio.get_running_loop().call_later(CATCH_UP, self._give_up, future, revision)
         try:
-            async with asyncio.timeout(CATCH_UP):
-                await future
-        except TimeoutError:
-            raise Timeout(f"Too large resource version: {revision}, current: {self.revision}", retry_after=1) from None
+            await future
+        finally:
+            late.cancel()
+
+    def _give_up(self, future: asyncio.Future[None], revision: int) -> None:
+        if not future.done():
+            text = f"Too large resource version: {revision}, current: {self.revision}"
+            future.set_exception(Timeout(text, retry_after=1))
 
     def age(self, revision: int) -> float:
         """Seconds since the change of that revision came from the store; of a forgotten one, since the oldest known."""
@@ -361,9 +366,9 @@ class WatchCache:
             asyncio.get_running_loop().call_soon(self._tell)
 
 
+_GROUP = len("/registry/")
+
+
 def collection_of(key: str) -> str:
     """`/registry/apps/deployments/` of `/registry/apps/deployments/default/web`."""
-    end = -1
-    for _ in range(4):
-        end = key.index("/", end + 1)
-    return key[: end + 1]
+    return key[: key.index("/", key.index("/", _GROUP) + 1) + 1]

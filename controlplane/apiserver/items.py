@@ -26,10 +26,13 @@ class Item:
         self.forms: dict[Any, Any] = {}
 
     @classmethod
-    def at(cls, key: str, obj: Any, revision: int) -> Item:
-        """The object with its resourceVersion set to `revision`."""
+    def at(cls, key: str, obj: Any, revision: int, value: bytes = b"") -> Item:
+        """The object with its resourceVersion set to `revision`. `value`: its JSON without one, where that is at hand."""
         metadata = replace(obj.metadata, resource_version=str(revision))
-        return cls(key, replace(obj, metadata=metadata), revision)
+        item = cls(key, replace(obj, metadata=metadata), revision)
+        if value:
+            item._json = _with_version(value, revision)
+        return item
 
     def shed(self) -> None:
         """It is history now: seldom asked for, and made again where it is."""
@@ -41,6 +44,15 @@ class Item:
         if self._json is None:
             self._json = codec.encode(self.object)
         return self._json
+
+
+_METADATA = b'"metadata":{'
+
+
+def _with_version(value: bytes, revision: int) -> bytes:
+    """The first `metadata` is the object's own: only kind and apiVersion stand before it. It is never empty."""
+    at = value.index(_METADATA) + len(_METADATA)
+    return b'%b"resourceVersion":"%d",%b' % (value[:at], revision, value[at:])
 
 
 class ListResult(Struct, frozen=True, gc=False):

@@ -7,10 +7,10 @@ A path has JSON names; `[]` stands for each element of a list. A field counts as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kubeapi.schema import descriptor_of, fields_of
+from kubeapi.schema import descriptor_of, fields_of, reader
 
 KINDS: dict[str, str] = {
     "ingresses.networking.k8s.io": "no ingress controller is part of this cluster; the rules are stored only",
@@ -98,15 +98,15 @@ class _Tree:
 
     def __init__(self) -> None:
         self.below: dict[str, _Tree | str] = {}
-        self._steps: dict[Any, list[tuple[str, str]]] = {}
+        self._steps: dict[Any, tuple[Callable[[Any], Sequence[Any]], list[str]]] = {}
 
-    def steps(self, type_: Any) -> list[tuple[str, str]]:
-        """(attribute, step) of those that this version's type has."""
+    def steps(self, type_: Any) -> tuple[Callable[[Any], Sequence[Any]], list[str]]:
+        """What reads the values of those that this version's type has, and the steps in that order."""
         found = self._steps.get(type_)
         if found is None:
             names = {info.json_name: info.attribute for info in fields_of(descriptor_of(type_)).values()}
-            known = ((names.get(step.removesuffix("[]")), step) for step in self.below)
-            found = self._steps[type_] = [(attribute, step) for attribute, step in known if attribute]
+            known = [step for step in self.below if step.removesuffix("[]") in names]
+            found = self._steps[type_] = reader([names[step.removesuffix("[]")] for step in known]), known
         return found
 
 
@@ -144,8 +144,8 @@ _VALUE_TREES = {
 
 def _at(value: Any, tree: _Tree, path: str) -> Iterator[tuple[str, Any, str]]:
     """(path, value, reason) of everything there that is not empty."""
-    for attribute, step in tree.steps(type(value)):
-        inner = getattr(value, attribute)
+    read, steps = tree.steps(type(value))
+    for inner, step in zip(read(value), steps, strict=True):
         if not inner:
             continue
         name, below = step.removesuffix("[]"), tree.below[step]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from kubeapi.errors import FieldError
-from kubeapi.schema import FieldInfo, descriptor_of, fields_of
+from kubeapi.schema import FieldInfo, descriptor_of, fields_of, reader
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -70,9 +71,20 @@ def name_faults(path: str, name: str, rule: str) -> Iterator[FieldError]:
         )
 
 
-def key_faults(path: str, key: str) -> Iterator[FieldError]:
+@functools.lru_cache(maxsize=4096)
+def _is_key(key: str) -> bool:
+    """Remembered, as the next: objects by the thousand carry the same labels."""
     prefix, slash, name = key.rpartition("/")
-    if len(name) > 63 or not QUALIFIED.fullmatch(name) or (slash and not SUBDOMAIN.fullmatch(prefix)):
+    return len(name) <= 63 and bool(QUALIFIED.fullmatch(name)) and not (slash and not SUBDOMAIN.fullmatch(prefix))
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_label_value(value: str) -> bool:
+    return len(value) <= 63 and bool(LABEL_VALUE.fullmatch(value))
+
+
+def key_faults(path: str, key: str) -> Iterator[FieldError]:
+    if not _is_key(key):
         yield invalid(
             path,
             key,
@@ -84,7 +96,7 @@ def key_faults(path: str, key: str) -> Iterator[FieldError]:
 def label_faults(path: str, labels: Mapping[str, str]) -> Iterator[FieldError]:
     for key, value in labels.items():
         yield from key_faults(path, key)
-        if len(value) > 63 or not LABEL_VALUE.fullmatch(value):
+        if not _is_label_value(value):
             yield invalid(
                 path,
                 value,
@@ -131,8 +143,8 @@ def structural_faults(obj: Any) -> Iterator[FieldError]:
 
 
 def _fits(value: Any) -> bool:
-    for info in _limited(type(value)):
-        inner = getattr(value, info.attribute)
+    read, infos = _limited(type(value))
+    for inner, info in zip(read(value), infos, strict=True):
         if not inner:
             continue
         if info.one_of:
@@ -149,15 +161,17 @@ def _fits(value: Any) -> bool:
     return True
 
 
-_LIMITED: dict[Any, list[FieldInfo]] = {}
-"""By type: the fields that have, or below which there are, such with allowed values. Made when first asked for."""
+_Limited = tuple[Callable[[Any], Sequence[Any]], Sequence[FieldInfo]]
+_LIMITED: dict[Any, _Limited] = {}
+"""By type: the fields that have, or below which there are, such with allowed values, and what reads them all at once.
+Made when first asked for."""
 
 
-def _limited(type_: Any) -> list[FieldInfo]:
+def _limited(type_: Any) -> _Limited:
     found = _LIMITED.get(type_)
     if found is None:
-        infos = fields_of(descriptor_of(type_)).values()
-        found = _LIMITED[type_] = [info for info in infos if _is_limited(info, frozenset())]
+        infos = [f for f in fields_of(descriptor_of(type_)).values() if _is_limited(f, frozenset())]
+        found = _LIMITED[type_] = reader([info.attribute for info in infos]), infos
     return found
 
 
@@ -170,8 +184,8 @@ def _is_limited(info: FieldInfo, above: frozenset[str]) -> bool:
 
 
 def _walk(value: Any, path: str) -> Iterator[FieldError]:
-    for info in _limited(type(value)):
-        inner = getattr(value, info.attribute)
+    read, infos = _limited(type(value))
+    for inner, info in zip(read(value), infos, strict=True):
         if not inner:
             continue
         where = f"{path}.{info.json_name}" if path else info.json_name

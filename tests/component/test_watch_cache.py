@@ -113,7 +113,7 @@ async def test_what_this_server_writes_is_not_decoded_and_has_one_item_for_all()
         value = codec.encode(obj)
         with cache.writing(key, value, obj):
             revision = await store.create(key, value)
-        mine = cache.wrote(key, obj, revision)
+        mine = cache.wrote(key, obj, revision, value)
         await cache.reached(revision)
         held = cache.get(key)
         assert held is mine

@@ -6,6 +6,7 @@ from typing import Any
 
 from kubeapi.meta import replace
 from kubeapi.quantity import canonical
+from kubeapi.schema import reader
 from kubeapi.types import core_v1
 
 GRACE = 30
@@ -122,6 +123,7 @@ def _lifecycle(hooks: core_v1.Lifecycle | None) -> core_v1.Lifecycle | None:
 
 
 DEFAULT_MODE = 0o644
+_SOURCES = reader([field for field in core_v1.Volume.__struct_fields__ if field != "name"])
 
 
 def _volume(v: core_v1.Volume) -> core_v1.Volume:
@@ -135,8 +137,9 @@ def _volume(v: core_v1.Volume) -> core_v1.Volume:
         return replace(v, projected=replace(v.projected, default_mode=DEFAULT_MODE))
     if v.host_path is not None and v.host_path.type is None:
         return replace(v, host_path=replace(v.host_path, type=""))
-    sources = [f for f in v.__struct_fields__ if f != "name" and getattr(v, f) is not None]
-    return v if sources else replace(v, empty_dir=core_v1.EmptyDirVolumeSource())
+    return (
+        v if any(source is not None for source in _SOURCES(v)) else replace(v, empty_dir=core_v1.EmptyDirVolumeSource())
+    )
 
 
 def default_template(template: core_v1.PodTemplateSpec) -> core_v1.PodTemplateSpec:
