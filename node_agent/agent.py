@@ -122,10 +122,10 @@ class NodeAgent:
         self.workers = {}
         self.parts: Parts | None = None
         only_ours = f"spec.nodeName={who.name}"
-        self.pods = Informer(client, Pod, rng=rng, field_selector=only_ours, log=log)
-        self.nodes = Informer(client, Node, rng=rng, log=log)
-        self.services = Informer(client, Service, rng=rng, log=log)
-        self.slices = Informer(client, EndpointSlice, rng=rng, log=log)
+        self.pods = Informer(client, Pod, rng=rng, field_selector=only_ours, metrics=self._metrics, log=log)
+        self.nodes = Informer(client, Node, rng=rng, metrics=self._metrics, log=log)
+        self.services = Informer(client, Service, rng=rng, metrics=self._metrics, log=log)
+        self.slices = Informer(client, EndpointSlice, rng=rng, metrics=self._metrics, log=log)
 
     async def run(self) -> None:
         """Until cancelled. Pods go on running then."""

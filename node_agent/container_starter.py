@@ -40,6 +40,8 @@ class ContainerStarter:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._pull_failures = {}
+        self.pulling = 0.0
+        """Seconds spent on images so far."""
 
     async def start(
         self,
@@ -54,6 +56,7 @@ class ContainerStarter:
         """None: it runs. `pid_of`: the container whose processes it is to see."""
         parts, wish = self._parts, start.wish
         if (blocked := await self._image(pod, wish)) is not None:
+            parts.metrics.container_refused(start.kind, blocked.reason)
             return blocked
         try:
             env = await environment(
@@ -74,16 +77,16 @@ class ContainerStarter:
             spec = container_spec(pod, start, env=env, mounts=mounts, node_memory=memory, image_user=user)
             spec = replace(spec, pid_of=pid_of)
         except (MissingReference, BadConfig) as error:
-            return self._refuse(pod, "CreateContainerConfigError", f"{error}", CONFIG_RETRY)
+            return self._refuse_start(pod, start, "CreateContainerConfigError", f"{error}", CONFIG_RETRY)
         except ApiError as error:
-            return self._refuse(pod, "CreateContainerConfigError", f"cannot read: {error}", CONFIG_RETRY)
+            return self._refuse_start(pod, start, "CreateContainerConfigError", f"cannot read: {error}", CONFIG_RETRY)
         try:
-            with parts.metrics.runtime_operation("start_container"):
+            with parts.metrics.runtime_operation("run_container"):
                 container = await parts.runtime.start_container(spec, sandbox)
         except CreateFailed as error:
-            return self._refuse(pod, "RunContainerError", str(error), PULL_FIRST)
+            return self._refuse_start(pod, start, "RunContainerError", str(error), PULL_FIRST)
         except ImageNotFound as error:
-            return self._refuse(pod, "ErrImageNeverPull", str(error), PULL_FIRST)
+            return self._refuse_start(pod, start, "ErrImageNeverPull", str(error), PULL_FIRST)
         parts.metrics.container_started(start.kind, attempt=start.attempt)
         self._say(pod, "Created", f"Created container: {wish.name}")
         self._say(pod, "Started", f"Started container {wish.name}")
@@ -123,6 +126,7 @@ class ContainerStarter:
         except RuntimeUnavailable:
             raise
         except ImageNotFound as error:
+            self.pulling += self._parts.clock.monotonic() - begun
             failures = self._pull_failures.get(image, 0)
             self._pull_failures[image] = failures + 1
             delay = min(PULL_MOST, PULL_FIRST * 2.0 ** min(failures, 10))
@@ -131,6 +135,7 @@ class ContainerStarter:
             return self._refuse(pod, "ErrImagePull", text, delay, event="Error: ErrImagePull")
         self._pull_failures.pop(image, None)
         took = self._parts.clock.monotonic() - begun
+        self.pulling += took
         self._say(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
         return None
 
@@ -168,6 +173,10 @@ class ContainerStarter:
             (home / "hosts").write_text(text)
             found.append(Mount(str(home / "hosts"), "/etc/hosts"))
         return [mount for mount in found if mount.target not in taken]
+
+    def _refuse_start(self, pod: Pod, start: Start, reason: str, message: str, delay: float) -> Blocked:
+        self._parts.metrics.container_refused(start.kind, reason)
+        return self._refuse(pod, reason, message, delay)
 
     def _refuse(
         self, pod: Pod, reason: str, message: str, delay: float, *, say: str = "Failed", event: str = ""

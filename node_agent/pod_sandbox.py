@@ -32,7 +32,7 @@ class PodSandbox:
         try:
             if reason := obstacle(pod, spec.hostname):
                 raise CreateFailed(reason)
-            with self._parts.metrics.runtime_operation("run_podsandbox"):
+            with self._parts.metrics.sandbox():
                 made = await self._parts.runtime.run_sandbox(spec)
         except CreateFailed as error:
             raise Unable("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}") from error
@@ -52,7 +52,8 @@ class PodSandbox:
                 if port.host_port
             ]
             try:
-                self.ip = await self._parts.network.attach(pod.metadata.uid, sandbox.pid, host_ports=ports)
+                with self._parts.metrics.stage("network"):
+                    self.ip = await self._parts.network.attach(pod.metadata.uid, sandbox.pid, host_ports=ports)
             except (NetworkError, OSError) as error:
                 text = f"Failed to create pod sandbox: failed to set up network: {error}"
                 raise Unable("FailedCreatePodSandBox", text) from error

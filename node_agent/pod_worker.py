@@ -10,6 +10,7 @@ phase for ever. What a sync was doing then (a long image pull, say) is cancelled
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -76,6 +77,11 @@ class PodWorker:
         self._failures = 0
         self._last_words = LastWords(parts.runtime, parts.volumes.home(self.uid))
         self._seen = parts.clock.monotonic()
+        created = pod.metadata.creation_timestamp
+        self._unseen = max(0.0, (parts.clock.now() - created).total_seconds()) if created is not None else 0.0
+        """Seconds from its creation until we saw it; less than one is not known, for creation is told in whole ones."""
+        self._started_at: float | None = None
+        """When all its containers had started; None before, and once it was ready."""
         self._counted = pod.status.phase not in ("", "Pending")
         """Whether its start has been measured; one that ran before we came has no measurable start."""
         self._told: set[str] = set()
@@ -199,7 +205,8 @@ class PodWorker:
             return 0.0
         await self._write(observed)
         if self._volumes is None or parts.clock.monotonic() - self._refreshed >= REFRESH:
-            self._volumes = await self._prepare_volumes(self._volumes)
+            with nullcontext() if self._volumes is not None else parts.metrics.stage("volumes"):
+                self._volumes = await self._prepare_volumes(self._volumes)
             if full := await parts.volumes.overfull(self._pod):
                 self._warn("Evicted", full)
                 self._outcome = Plan(finished="Failed", reason="Evicted", message=full)
@@ -326,7 +333,12 @@ class PodWorker:
         status = build_status(self._pod, observed, about)
         if status.phase == "Running" and not self._counted:
             self._counted = True
-            self._parts.metrics.pod_started(self._parts.clock.monotonic() - self._seen)
+            self._started_at = now = self._parts.clock.monotonic()
+            unseen = self._unseen if self._unseen >= 1 else 0.0
+            self._parts.metrics.pod_started(now - self._seen, unseen=unseen, pulling=self._starter.pulling)
+        if self._started_at is not None and any(c.type == "Ready" and c.status == "True" for c in status.conditions):
+            self._parts.metrics.pod_ready(self._parts.clock.monotonic() - self._started_at)
+            self._started_at = None
         self._parts.statuses.put(self._pod, status)
 
     def _refreshes(self) -> bool:

@@ -15,7 +15,7 @@ from random import Random
 from msgspec.structs import replace
 
 from kubeapi.claims import PROVISIONED_BY, PROVISIONER, RECLAIM, VOLUME_NODE, VOLUME_PROTECTION
-from kubeapi.client.controller import Controller, Done, own_key
+from kubeapi.client.controller import Controller, ControllerMetrics, Done, own_key
 from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
 from kubeapi.client.keys import Key
@@ -27,7 +27,15 @@ from kubeapi.types.core_v1 import PersistentVolume
 
 class VolumeReclaimer:
     def __init__(
-        self, *, client: Client, node: str, on_disk: bool, clock: Clock, rng: Random, log: logging.Logger
+        self,
+        *,
+        client: Client,
+        node: str,
+        on_disk: bool,
+        clock: Clock,
+        rng: Random,
+        log: logging.Logger,
+        metrics: ControllerMetrics | None = None,
     ) -> None:
         """`node` is the value of the node's hostname label. Not `on_disk`: a hollow node, whose pods write nothing."""
         self.name = "volume-reclaimer"
@@ -35,9 +43,10 @@ class VolumeReclaimer:
         self._on_disk = on_disk
         self._rng = rng
         self._log = log
-        self._volumes = Informer(client, PersistentVolume, rng=rng, label_selector=f"{VOLUME_NODE}={node}", log=log)
+        ours = f"{VOLUME_NODE}={node}"
+        self._volumes = Informer(client, PersistentVolume, rng=rng, label_selector=ours, metrics=metrics, log=log)
         self._controller: Controller[Key] = Controller(
-            self.name, self.reconcile, sources={self._volumes: own_key}, clock=clock, rng=rng, log=log
+            self.name, self.reconcile, sources={self._volumes: own_key}, clock=clock, rng=rng, metrics=metrics, log=log
         )
 
     async def run(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 import uvloop
+from prometheus_client import generate_latest
 
 from kubeapi.client.events import EventRecorder
 from kubeapi.client.grpc_client import connect
@@ -22,6 +23,7 @@ from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
+from kubeapi.metrics import Certificates
 from kubeapi.types.core_v1 import Service
 from node_agent.agent import AgentTimes, NodeAgent
 from node_agent.checks import Checker, HollowChecker, RealChecker
@@ -38,11 +40,12 @@ from node_agent.runtimes.hollow_journal import JournaledHollowRuntime
 from node_agent.runtimes.interface import Runtime
 from node_agent.server import NodeServer, Tls, start_server
 from node_agent.status_writer import StatusWriter
-from node_agent.vitals import vitals
+from node_agent.vitals import node_usage, vitals
 from node_agent.volumes import Volumes
 from sampan import health
 
 HELP = "run one node's agent"
+CLIENT_TTL = "kubelet_certificate_manager_client_ttl_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,14 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
     else:
         runtime, dialer = DockerRuntime(node_name=config.name, base_url=config.docker), NamespaceDialer()
         await runtime.prepare()
+    measured = NodeMetrics()
+    if isinstance(runtime, DockerRuntime):
+        runtime.timed = measured.runtime_operation
+    if config.tls is not None:
+        mine = Certificates(measured.registry, ttl=CLIENT_TTL, now=clock.now)
+        mine.show("client", config.tls.certificate)
+        mine.show("server", config.tls.certificate)
+        mine.show("ca", config.tls.ca)
     observer = Observer(runtime)
     servicer = NodeServer(
         node=config.name,
@@ -203,9 +214,10 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
         dialer=dialer,
         clock=clock,
         secure=config.tls is not None,
+        machine=None if config.runtime == "hollow" else node_usage,
+        numbers=lambda: generate_latest(health.Together([health.process_registry(), measured.registry])),
     )
     server, port = await start_server(servicer, address=config.listen or f"{config.ip}:0", tls=config.tls)
-    measured = NodeMetrics()
     agent = build(
         config,
         client,
@@ -240,6 +252,7 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
                 clock=clock,
                 rng=rng,
                 log=log,
+                metrics=measured,
             )
             tasks.create_task(reclaimer.run(), name=f"{reclaimer.name}-{config.name}")
             await agent.ready.wait()

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +81,8 @@ class DockerRuntime:
         self._lowest_score: int | None = None if _may_lower_oom_score() else 0
         self._warned = False
         self._namespace = namespace
+        self.timed: Callable[[str], AbstractContextManager[object]] = nullcontext
+        """Entered around create_container and start_container, to be measured apart."""
 
     async def prepare(self) -> None:
         """Makes sure that our own images are there."""
@@ -129,7 +131,7 @@ class DockerRuntime:
         options = sandbox_options(
             spec, image=self._pause, node=self._node, oom_score_adj=score, namespace=self._namespace or ""
         )
-        made = await self._create_and_start(name, options)
+        made = await self._create_and_start(name, options, sandbox=True)
         if spec.host_network and self._namespace:
             await self._enters(made.pid, self._namespace)
         return made
@@ -348,7 +350,7 @@ class DockerRuntime:
             self._known[container_id] = (state, container)
         return container
 
-    async def _create_and_start(self, name: str, body: Mapping[str, Any]) -> Container:
+    async def _create_and_start(self, name: str, body: Mapping[str, Any], *, sandbox: bool = False) -> Container:
         def create() -> str:
             try:
                 return str(self._api.create_container_from_config(dict(body), name)["Id"])
@@ -359,8 +361,11 @@ class DockerRuntime:
             self._api.remove_container(name, force=True)
             return str(self._api.create_container_from_config(dict(body), name)["Id"])
 
-        container_id = await self._call(create, creating=True)
-        await self._call(lambda: self._api.start(container_id), creating=True)
+        timed = nullcontext if sandbox else self.timed
+        with timed("create_container"):
+            container_id = await self._call(create, creating=True)
+        with timed("start_container"):
+            await self._call(lambda: self._api.start(container_id), creating=True)
         return container_of(await self._call(lambda: self._api.inspect_container(container_id)))
 
     async def _kill(self, container_id: str, signal: str) -> None:

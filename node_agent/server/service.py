@@ -1,7 +1,8 @@
 """The gRPC service: who may ask, which container is meant, and errors as gRPC statuses. The work is in its neighbours."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from cryptography import x509
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
@@ -22,7 +24,8 @@ from node_agent.runtimes.interface import Container, Runtime
 from node_agent.server.commands import run_command
 from node_agent.server.forwarding import forward
 from node_agent.server.logs import read_log
-from node_agent.server.stats import Rates, stats_reply
+from node_agent.server.stats import MACHINE, Rates, stats_reply
+from node_agent.vitals import Usage
 
 STATUS_KEY = "sampan-status-bin"
 TRUSTED_NAMES = frozenset({"kube-apiserver", "system:kube-apiserver", "sampan-apiserver"})
@@ -47,8 +50,19 @@ class Tls:
 
 class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
     def __init__(
-        self, *, node: str, runtime: Runtime, observer: Observer, dialer: Dialer, clock: Clock, secure: bool
+        self,
+        *,
+        node: str,
+        runtime: Runtime,
+        observer: Observer,
+        dialer: Dialer,
+        clock: Clock,
+        secure: bool,
+        machine: Callable[[], Usage] | None = None,
+        numbers: Callable[[], bytes] = bytes,
     ) -> None:
+        """`machine` blocks shortly; None: there is none of its own. `numbers`: /metrics as Prometheus reads it."""
+        self._machine, self._numbers = machine, numbers
         self._node = node
         self._runtime = runtime
         self._observer = observer
@@ -112,11 +126,21 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
         try:
             with _told():
                 self._admit(context)
-                usage, by_pod = await self._runtime.usage(), await self._observer.all()
+                usage, by_pod = dict(await self._runtime.usage()), await self._observer.all()
+                if self._machine is not None:
+                    whole = await asyncio.to_thread(self._machine)
+                    usage[MACHINE] = (whole.cpu_seconds, whole.memory_bytes)
         except ApiError as error:
             await _abort(context, error)
         rates = self._rates.since_last(usage, self._clock.monotonic())
-        return stats_reply(self._node, self._clock.now(), usage, rates, by_pod)
+        return stats_reply(self._node, self._clock.now(), usage, rates, by_pod, window=self._rates.window)
+
+    async def Metrics(self, request: Any, context: Any) -> Any:
+        try:
+            self._admit(context)
+        except ApiError as error:
+            await _abort(context, error)
+        return pb.MetricsReply(content_type=CONTENT_TYPE_LATEST, body=self._numbers())
 
     async def _find(self, ref: Any, *, previous: bool = False) -> Container:
         """The newest attempt, or the one before it. Raises BadRequest, NotFound."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -101,6 +102,8 @@ async def test_a_deployment_becomes_pods_that_stand_behind_its_service(client: C
     slices = await until(client, discovery_v1.EndpointSlice, complete)
     web = next(s for s in slices if s.metadata.name.startswith("web-"))
     assert [p.port for p in web.ports] == [8080]
+    since = datetime.fromisoformat(web.metadata.annotations["endpoints.kubernetes.io/last-change-trigger-time"])
+    assert timedelta() <= datetime.now(UTC) - since < timedelta(seconds=20), "nodes measure themselves against it"
     endpoints = await client.get(core_v1.Endpoints, "web", "default")
     assert len(endpoints.subsets[0].addresses) == 3
 

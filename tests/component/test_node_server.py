@@ -15,6 +15,7 @@ from node_agent.parts import Observer
 from node_agent.runtimes.hollow import Behaviour, HollowRuntime
 from node_agent.runtimes.interface import ContainerSpec, SandboxSpec
 from node_agent.server import NodeServer, start_server
+from node_agent.vitals import Usage
 
 REF = pb.ContainerRef(namespace="default", pod="web", pod_uid="u1", container="c")
 
@@ -107,6 +108,26 @@ async def test_port_forward_carries_bytes_and_half_closes(stub: Any, dialer: Loo
     assert b"".join(r.data for r in replies) == b"HELLO"
     assert replies[-1].close
     listener.close()
+
+
+async def test_a_node_tells_what_its_machine_uses_not_the_sum_of_its_containers() -> None:
+    runtime, seconds = HollowRuntime(clock=SystemClock()), iter((100.0, 100.5))
+    moments = iter((10.0, 11.0))
+    clock = SystemClock()
+    clock.monotonic = lambda: next(moments)  # type: ignore[method-assign]
+    servicer = NodeServer(
+        node="n1", runtime=runtime, observer=Observer(runtime), dialer=PlainDialer(), clock=clock, secure=False,
+        machine=lambda: Usage(next(seconds), 3 << 30), numbers=lambda: b"numbers 1\n",
+    )  # fmt: skip
+    server, port = await start_server(servicer, address="127.0.0.1:0", tls=None)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = pb_grpc.NodeAgentStub(channel)
+        await stub.Stats(pb.StatsRequest())
+        reply = await stub.Stats(pb.StatsRequest())
+        assert (reply.cpu_cores, reply.memory_bytes, reply.window_seconds) == (0.5, 3 << 30, 1.0)
+        assert (await stub.Metrics(pb.MetricsRequest())).body == b"numbers 1\n"
+    await server.stop(None)
+    await runtime.close()
 
 
 async def test_stats_name_the_pod(stub: Any) -> None:

@@ -68,7 +68,8 @@ async def test_what_a_pod_and_its_node_use_is_told_by_both_doors(world: World, n
     async with world.grpc() as client:
         assert (await client.get(PodMetrics, "web", "default")).containers[0].name == "main"
         usage = (await client.get(NodeMetrics, "n1")).usage
-        assert parse(usage["memory"]) >= 1 << 20
+        assert parse(usage["memory"]) == (256 << 20) + (2 << 20), "an idle machine, a sandbox and a container"
+        assert parse("20m") <= parse(usage["cpu"]) < parse("30m")
     status, _, body = await http.ask("GET", f"{API}/namespaces/default/pods?labelSelector=app%3Dother")
     assert (status, json.loads(body)["items"]) == (200, [])
     names = [r["name"] for r in json.loads((await http.ask("GET", API))[2])["resources"]]
@@ -83,6 +84,23 @@ async def test_a_node_that_does_not_answer_is_left_out_and_nothing_is_written(wo
             await client.get(NodeMetrics, "mute")
         with pytest.raises(MethodNotAllowed):
             await client.create(NodeMetrics(metadata=ObjectMeta(name="mute")))
+
+
+async def test_the_api_server_passes_on_a_nodes_numbers(world: World, node: int) -> None:
+    http = await world.http()
+    status, headers, body = await http.ask("GET", "/api/v1/nodes/n1/proxy/metrics")
+    assert (status, headers["content-type"].split(";")[0]) == (200, "text/plain")
+    told = {line.split(" ")[0]: float(line.rsplit(" ", 1)[1]) for line in body.decode().splitlines() if line[0] != "#"}
+    assert told["kubelet_pod_start_sli_duration_seconds_count"] == 1
+    assert told["kubelet_started_pods_total"] == 1
+    for stage in ("volumes", "sandbox", "network"):
+        assert told[f'sampan_pod_start_stage_duration_seconds_count{{stage="{stage}"}}'] == 1
+    assert told['sampan_certificate_expiration_timestamp_seconds{certificate="client"}'] > datetime.now(UTC).timestamp()
+    assert told["kubelet_certificate_manager_client_ttl_seconds"] > 3600
+    assert told['reflector_lists_total{client="node",group="",resource="pods"}'] == 1
+    assert told['controller_runtime_reconcile_errors_total{controller="volume-reclaimer"}'] == 0
+    assert told["process_resident_memory_bytes"] > 1 << 20
+    assert (await (await world.http("eve", "nobody")).ask("GET", "/api/v1/nodes/n1/proxy/metrics"))[0] == 403
 
 
 async def test_a_node_serves_its_numbers(node: int) -> None:

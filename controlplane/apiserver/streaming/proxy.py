@@ -82,9 +82,12 @@ class Proxy:
 
     async def _node(self, aim: Aim, info: RequestInfo) -> Reply:
         """The node's agent speaks gRPC to us alone: what of it HTTP clients ask for is put together here."""
-        if aim.port or info.rest.strip("/") not in ("healthz", "stats/summary"):
-            raise NotFound("of a node only /healthz and /stats/summary are served, without a port")
+        if aim.port or info.rest.strip("/") not in ("healthz", "metrics", "stats/summary"):
+            raise NotFound("of a node only /healthz, /metrics and /stats/summary are served, without a port")
         async with self._link.agent_on(aim.name) as agent:
+            if info.rest.strip("/") == "metrics":
+                found = await agent.Metrics(pb.MetricsRequest(), timeout=PATIENCE)
+                return Reply(200, [("Content-Type", found.content_type)], found.body)
             stats = await agent.Stats(pb.StatsRequest(), timeout=PATIENCE)
         if info.rest.strip("/") == "healthz":
             return Reply(200, [("Content-Type", "text/plain; charset=utf-8")], b"ok")

@@ -352,6 +352,9 @@ async def test_what_happens_is_counted_under_names_that_dashboards_know(world: W
     await world.until(lambda: value("sampan_container_restarts_total", container_type="container") == 1)
     assert value("kubelet_started_containers_total", container_type="container") == 2
     assert value("kubelet_pod_start_duration_seconds_count") == 1
+    assert value("kubelet_pod_start_sli_duration_seconds_count") == 1
+    for stage in ("volumes", "sandbox", "network", "ready"):
+        assert value("sampan_pod_start_stage_duration_seconds_count", stage=stage) == 1
     assert value("kubelet_pod_worker_duration_seconds_count", operation_type="sync") >= 2
     assert value("kubelet_runtime_operations_duration_seconds_count", operation_type="run_podsandbox") == 1
     await world.until(lambda: value("kubelet_running_pods") == 1)
