@@ -1,5 +1,8 @@
 # The commands of the house. `make demo` and `make test` set up what they need.
-PYTHON ?= python3
+# The distribution's interpreter where it serves: built with profiles, it does the same with a tenth less of the processor
+# than one that pyenv compiled (docs/decisions/0010-speed.md).
+SERVES := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell /usr/bin/python3 -c '$(SERVES)' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
