@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from cryptography import x509
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -30,6 +36,7 @@ class _Build(Collector):
 
 def about_process(registry: CollectorRegistry) -> None:
     """process_*, python_* and the build. Once per registry."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter: noise
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

@@ -12,6 +12,7 @@ from controlplane.apiserver.build import api_core
 from controlplane.apiserver.context import RequestContext
 from controlplane.controllers.metrics import Metrics
 from controlplane.storage.embedded import EmbeddedStore
+from hack.metrics import names as documented
 from kubeapi.client.controller import Controller, Done, own_key
 from kubeapi.client.informer import Informer
 from kubeapi.client.keys import Key
@@ -51,6 +52,7 @@ async def test_queues_are_told_under_the_names_of_kubernetes() -> None:
         running.cancel()
         await asyncio.wait([running])
     assert status == 200
+    assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")} <= documented()
     told = {line.split(" ")[0] for line in text.splitlines()}
     names = ("depth", "adds_total", "queue_duration_seconds_count", "work_duration_seconds_count")
     assert told >= {f'workqueue_{name}{{name="replicaset"}}' for name in names}

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.apiserver.server import Tls, api_server
 from controlplane.storage.embedded import EmbeddedStore
+from hack.metrics import names as documented
 from kubeapi.clock import SystemClock
 from kubeapi.errors import Forbidden
 from kubeapi.pki import Authority
@@ -41,6 +42,8 @@ class Numbers:
 
     def __init__(self, text: str) -> None:
         self.families = list(text_string_to_metric_families(text))
+        told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
+        assert told <= documented(), "a metric that docs/metrics.md does not know"
 
     def sum(self, name: str, **labels: str) -> float:
         """Of all samples with these labels; KeyError where there is none."""

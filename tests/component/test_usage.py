@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hack.metrics import names as documented
 from kubeapi.errors import MethodNotAllowed, NotFound
 from kubeapi.quantity import parse
 from kubeapi.types.core_v1 import Container, Node, Pod, PodSpec
@@ -91,6 +92,7 @@ async def test_the_api_server_passes_on_a_nodes_numbers(world: World, node: int)
     status, headers, body = await http.ask("GET", "/api/v1/nodes/n1/proxy/metrics")
     assert (status, headers["content-type"].split(";")[0]) == (200, "text/plain")
     told = {line.split(" ")[0]: float(line.rsplit(" ", 1)[1]) for line in body.decode().splitlines() if line[0] != "#"}
+    assert {line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE ")} <= documented()
     assert told["kubelet_pod_start_sli_duration_seconds_count"] == 1
     assert told["kubelet_started_pods_total"] == 1
     for stage in ("volumes", "sandbox", "network"):
