@@ -97,7 +97,7 @@ def pod(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": dict(labels) or {"run": name}},
-        "spec": {"containers": [container], "restartPolicy": restart},
+        "spec": {"containers": [container], "dnsPolicy": "ClusterFirst", "restartPolicy": restart},
     }
 
 
@@ -169,6 +169,49 @@ def service_port(text: str) -> Object:
     target: int | str = int(back) if back.isdigit() else back
     name = text.replace(":", "-") if ":" in text else front
     return {"name": name, "port": int(front), "protocol": "TCP", "targetPort": target}
+
+
+def ingress(
+    name: str, rules: Sequence[str], *, class_name: str, default: str, annotations: Mapping[str, str]
+) -> Object:
+    """Rules as `host/path=service:port[,tls[=secret]]`; a path that ends with `*` is a prefix."""
+    hosts: dict[str, list[Object]] = {}
+    tls: dict[str, list[str]] = {}
+    for text in rules:
+        address, eq, rest = text.partition("=")
+        host, slash, path = address.partition("/")
+        target, comma, secret = rest.partition(",")
+        if not eq or not slash or (comma and secret.partition("=")[0] != "tls"):
+            raise UsageError(f"--rule: {text!r} is not HOST/PATH=SERVICE:PORT[,tls[=SECRET]]")
+        kind = "Prefix" if path.endswith("*") else "Exact"
+        hosts.setdefault(host, []).append(
+            {"path": f"/{path.removesuffix('*')}", "pathType": kind, "backend": _backend(target)}
+        )
+        if comma:
+            tls.setdefault(secret.partition("=")[2], []).extend([host] if host else [])
+    spec: Object = {"rules": [_rule(host, paths) for host, paths in hosts.items()]} if hosts else {}
+    if tls:
+        spec["tls"] = [
+            ({"hosts": list(dict.fromkeys(names))} if names else {}) | ({"secretName": secret} if secret else {})
+            for secret, names in tls.items()
+        ]
+    spec |= {"ingressClassName": class_name} if class_name else {}
+    spec |= {"defaultBackend": _backend(default)} if default else {}
+    made = simple("networking.k8s.io/v1", "Ingress", name, spec=spec)
+    if annotations:
+        made["metadata"]["annotations"] = dict(annotations)
+    return made
+
+
+def _rule(host: str, paths: list[Object]) -> Object:
+    return ({"host": host} if host else {}) | {"http": {"paths": paths}}
+
+
+def _backend(text: str) -> Object:
+    name, colon, port = text.partition(":")
+    if not name or not colon or not port:
+        raise UsageError(f"{text!r} is not SERVICE:PORT")
+    return {"service": {"name": name, "port": {"number": int(port)} if port.isdigit() else {"name": port}}}
 
 
 # ------------------------------------------------------------------ ConfigMaps and Secrets

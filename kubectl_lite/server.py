@@ -62,9 +62,13 @@ class Server:
         with translated():
             return await method(request, timeout=self._timeout, metadata=self._metadata)
 
-    def _object(self, reply: Any) -> Object:
+    def _warned(self, reply: Any) -> Any:
         for warning in reply.warnings:
             self._warn(warning)
+        return reply
+
+    def _object(self, reply: Any) -> Object:
+        self._warned(reply)
         return json.loads(reply.object) if reply.object else {}
 
     # ------------------------------------------------------------------ reads
@@ -78,19 +82,49 @@ class Server:
     ) -> tuple[list[Object], int]:
         """The objects, and the collection's version to watch from."""
         request = pb.ListRequest(type=_ref(resource), namespace=namespace, label_selector=labels, field_selector=fields)
-        reply = await self._call(self._stub.List, request)
+        reply = self._warned(await self._call(self._stub.List, request))
         return [json.loads(data) for data in reply.items], reply.resource_version
 
     async def watch(
         self, resource: Resource, namespace: str, version: int, *, labels: str = "", fields: str = ""
     ) -> AsyncIterator[tuple[str, Object]]:
         """(ADDED | MODIFIED | DELETED, object), until the server ends it. Raises Expired."""
+        async for type_, obj, _ in self._watch(resource, namespace, version, labels, fields):
+            yield type_, obj
+
+    async def watch_table(
+        self,
+        resource: Resource,
+        namespace: str,
+        version: int,
+        *,
+        labels: str = "",
+        fields: str = "",
+        include: str = "Metadata",
+    ) -> AsyncIterator[tuple[str, Object, int]]:
+        """As `watch`, but each object as a Table of its row, beside the event's version; only the first has columns."""
+        async for event in self._watch(resource, namespace, version, labels, fields, as_table=True, include=include):
+            yield event
+
+    async def _watch(
+        self,
+        resource: Resource,
+        namespace: str,
+        version: int,
+        labels: str,
+        fields: str,
+        *,
+        as_table: bool = False,
+        include: str = "",
+    ) -> AsyncIterator[tuple[str, Object, int]]:
         request = pb.WatchRequest(
             type=_ref(resource),
             namespace=namespace,
             label_selector=labels,
             field_selector=fields,
             resource_version=str(version),
+            as_table=as_table,
+            include_object=include,
         )
         call = self._stub.Watch(request, metadata=self._metadata)
         try:
@@ -98,7 +132,7 @@ class Server:
                 async for reply in call:
                     for event in reply.events:
                         if event.type != pb.Event.BOOKMARK:
-                            yield _EVENTS[event.type], json.loads(event.object)
+                            yield _EVENTS[event.type], json.loads(event.object), event.resource_version
         finally:
             call.cancel()
 
@@ -121,7 +155,7 @@ class Server:
             field_selector=fields,
             include_object=include,
         )
-        reply = await self._call(self._stub.Table, request)
+        reply = self._warned(await self._call(self._stub.Table, request))
         table: Object = json.loads(reply.table)
         return table
 
@@ -130,6 +164,12 @@ class Server:
         reply = await self._call(self._stub.Discovery, pb.DiscoveryRequest())
         groups: Object = json.loads(reply.groups)
         return groups
+
+    async def schema(self, group: str, version: str) -> Object:
+        """An OpenAPI v3 document."""
+        reply = await self._call(self._stub.Schema, pb.SchemaRequest(group=group, version=version))
+        found: Object = json.loads(reply.openapi)
+        return found
 
     async def version(self) -> dict[str, str]:
         reply = await self._call(self._stub.Version, pb.VersionRequest())
@@ -220,7 +260,7 @@ class Server:
             precondition_uid=uid,
             dry_run=dry_run,
         )
-        await self._call(self._stub.Delete, request)
+        self._warned(await self._call(self._stub.Delete, request))
 
     # ------------------------------------------------------------------ streams
 

@@ -16,8 +16,10 @@ class Streams:
     err: TextIO
     stdin: BinaryIO
     colour: bool = False
+    live: bool = False
+    """Somebody watches `err`: what a long command is waiting for may be told there."""
     said: set[str] = field(default_factory=set)
-    """Warnings already shown: each is shown once, as kubectl does."""
+    """Warnings and progress already shown: each is shown once, as kubectl does."""
 
     def say(self, text: str) -> None:
         self.out.write(text + "\n")
@@ -25,6 +27,13 @@ class Streams:
     def tell(self, text: str) -> None:
         """To the person, not into a pipe."""
         self.err.write(text + "\n")
+
+    def progress(self, text: str) -> None:
+        """Each text once, and only to somebody who watches."""
+        if self.live and text not in self.said:
+            self.said.add(text)
+            self.err.write(f"{self.paint(text, 'dim')}\n")
+            self.err.flush()
 
     def warn(self, text: str) -> None:
         if text not in self.said:
@@ -56,4 +65,5 @@ def terminal(*, no_color: bool) -> Streams:
         err=sys.stderr,
         stdin=sys.stdin.buffer,
         colour=sys.stdout.isatty() and not no_color,
+        live=sys.stderr.isatty(),
     )

@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "expose": ("Basic", "expose", "Put a new service in front of pods"),
     "run": ("Basic", "run", "Run one pod of an image"),
     "set": ("Basic", "set", "Change images, variables or resources of a pod template"),
+    "explain": ("Basic", "explain", "Show the fields of a resource"),
     "get": ("Basic", "get", "Show objects"),
     "edit": ("Basic", "edit", "Change an object in an editor"),
     "delete": ("Basic", "delete", "Delete objects by name, selector or manifest"),

@@ -9,6 +9,8 @@ import yaml
 _Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _STR = "tag:yaml.org,2002:str"
 _RESOLVER: Any = yaml.SafeLoader("")
+_BOOLEANS = {"y", "Y", "n", "N"}
+"""Of YAML 1.1, which PyYAML takes for text, and Go's libraries for true and false."""
 
 
 class _Dumper(_Base):  # type: ignore[misc]
@@ -20,7 +22,7 @@ def _text(dumper: Any, text: str) -> yaml.ScalarNode:
     if "\n" in text:
         style: str | None = "|" if not any(line.endswith((" ", "\t")) for line in text.split("\n")) else '"'
     else:
-        style = '"' if _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)) != _STR else None
+        style = '"' if text in _BOOLEANS or _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)) != _STR else None
     node: yaml.ScalarNode = dumper.represent_scalar(_STR, text, style=style)
     return node
 
@@ -29,9 +31,7 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(value: Any) -> str:
-    text: str = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=True, default_flow_style=False, allow_unicode=True, width=1_000_000
-    )
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=True, default_flow_style=False, allow_unicode=True, width=80)
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from kubeapi.scheme import Resource
 from kubectl_lite import output
@@ -16,6 +17,7 @@ def _flags(flags: Flags) -> None:
     flags.value("-o", "--output", help="wide or name", metavar="FORM")
     flags.value("--namespaced", help="only those that are (true) or are not (false)", metavar="BOOL")
     flags.value("--api-group", default="*", help="only of this group; the core group is ''", metavar="GROUP")
+    flags.value("--verbs", help="only those that know all of these verbs", metavar="VERBS")
     flags.value("--categories", help="only of these categories", metavar="NAMES")
     flags.value("--sort-by", help="name or kind", metavar="KEY")
     flags.switch("--no-headers", help="rows only")
@@ -27,13 +29,15 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     if args.sort_by not in ("", "name", "kind"):
         raise UsageError("--sort-by accepts only name or kind")
     wanted = set(filter(None, args.categories.split(",")))
+    needed = set(filter(None, args.verbs.split(",")))
     verbs = _verbs(await session.server.discovery())
     found = [
         r
-        for r in await session.names.served()
+        for r in preferred(await session.names.served())
         if (not args.namespaced or r.namespaced == (args.namespaced == "true"))
         and args.api_group in ("*", r.group)
         and wanted <= set(r.categories)
+        and needed <= set(verbs.get((r.group, r.plural), []))
     ]
     found.sort(key={"name": _by_name, "kind": _by_kind}.get(args.sort_by or "", _by_group))
     if args.output == "name":
@@ -50,6 +54,14 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     header += ["VERBS", "CATEGORIES"] if args.output == "wide" else []
     output.columns(header, rows, session.io, show_header=not args.no_headers)
     return 0
+
+
+def preferred(resources: Sequence[Resource]) -> list[Resource]:
+    """Each in the version that the server names first."""
+    first: dict[tuple[str, str], Resource] = {}
+    for r in resources:
+        first.setdefault((r.group, r.plural), r)
+    return list(first.values())
 
 
 def _by_group(r: Resource) -> tuple[str, str]:

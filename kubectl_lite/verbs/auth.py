@@ -12,6 +12,10 @@ from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 
 AUTHORIZATION = "authorization.k8s.io/v1"
+KNOWN = {
+    "*", "approve", "bind", "create", "delete", "deletecollection", "escalate", "get", "impersonate", "list", "patch",
+    "proxy", "sign", "update", "use", "watch",
+}  # fmt: skip
 AUTHENTICATION = "authentication.k8s.io/v1"
 
 
@@ -36,29 +40,48 @@ async def can_i(args: argparse.Namespace, session: Session) -> int:
     if args.list:
         return await _list(args, session)
     if len(args.words) not in (2, 3):
-        raise UsageError("you must specify two or three arguments: verb, resource, and optional resourceName")
+        raise UsageError(
+            "you must specify two arguments: verb resource or verb resource/resourceName.\n"
+            "See 'kubectl-lite auth can-i --help' for usage."
+        )
     verb, what = args.words[:2]
     if what.startswith("/"):
         spec: dict[str, Any] = {"nonResourceAttributes": {"verb": verb, "path": what}}
     else:
         plain, _, slashed = what.partition("/")
-        resource = await session.names.find(plain)
+        if verb not in KNOWN:
+            session.io.warn(f"verb '{verb}' is not a known verb\n")
+        group, resource, namespaced = await _resource(plain, session)
         attributes = {
             "verb": verb,
-            "group": resource.group,
-            "resource": resource.plural,
-            "namespace": "" if args.all_namespaces or not resource.namespaced else session.namespace,
+            "group": group,
+            "resource": resource,
+            "namespace": "" if args.all_namespaces or not namespaced else session.namespace,
             "name": args.words[2] if len(args.words) == 3 else slashed,
             "subresource": args.subresource,
         }
-        if not resource.namespaced:
-            session.io.warn(f"resource '{resource.plural}' is not namespace scoped")
+        if not namespaced:
+            session.io.warn(f"resource '{resource}' is not namespace scoped{f' in group {group!r}' if group else ''}\n")
         spec = {"resourceAttributes": {k: v for k, v in attributes.items() if v}}
     status = await _review("SelfSubjectAccessReview", spec, session)
     allowed = bool(status.get("allowed"))
     if not args.quiet:
         session.io.say("yes" if allowed else "no" + (f" - {status['reason']}" if status.get("reason") else ""))
     return 0 if allowed else 1
+
+
+async def _resource(word: str, session: Session) -> tuple[str, str, bool]:
+    """Group, plural, and whether it is namespaced. A word that is none is asked about all the same: rules may name it."""
+    if word == "*":
+        return "*", "*", True
+    try:
+        found = await session.names.find(word)
+    except UsageError:
+        plain, _, group = word.partition(".")
+        where = f" in group '{group}'" if group else ""
+        session.io.warn(f"the server doesn't have a resource type '{plain}'{where}\n")
+        return group, plain, True
+    return found.group, found.plural, found.namespaced
 
 
 async def _list(args: argparse.Namespace, session: Session) -> int:

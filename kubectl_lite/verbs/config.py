@@ -75,6 +75,48 @@ async def _contexts(args: argparse.Namespace, local: Local) -> int:
     return 0
 
 
+def _names_of(plural: str) -> Run:
+    async def run(args: argparse.Namespace, local: Local) -> int:
+        local.io.say("NAME")
+        for name in sorted(str(entry["name"]) for entry in _read(local).get(plural) or []):
+            local.io.say(name)
+        return 0
+
+    return run
+
+
+def _delete(plural: str, one: str) -> Run:
+    async def run(args: argparse.Namespace, local: Local) -> int:
+        config, name = _read(local), _one(args)
+        if _named(config, plural, name) is None:
+            raise Failed(f"cannot delete {one} {name}, not in {local.config_file()}")
+        _write(local, config | {plural: [e for e in config[plural] if e["name"] != name]})
+        if one == "context" and config.get("current-context") == name:
+            local.io.warn(
+                'this removed your active context, use "kubectl-lite config use-context" to select a different one'
+            )
+        local.io.say(f"deleted {one} {name} from {local.config_file()}")
+        return 0
+
+    return run
+
+
+async def _rename(args: argparse.Namespace, local: Local) -> int:
+    if len(args.words) != 2:
+        raise UsageError("two names of a context are required: the present one, and the new one")
+    config, (old, new) = _read(local), args.words
+    entry = _named(config, "contexts", old)
+    if entry is None:
+        raise Failed(f'cannot rename the context "{old}", it\'s not in {local.config_file()}')
+    if _named(config, "contexts", new) is not None:
+        raise Failed(f'cannot rename the context "{old}", the context "{new}" already exists in {local.config_file()}')
+    entry["name"] = new
+    current = config.get("current-context")
+    _write(local, config | ({"current-context": new} if current == old else {}))
+    local.io.say(f'Context "{old}" renamed to "{new}".')
+    return 0
+
+
 async def _use(args: argparse.Namespace, local: Local) -> int:
     config, name = _read(local), _one(args)
     if _named(config, "contexts", name) is None:
@@ -129,7 +171,7 @@ def _without_secrets(value: Any) -> Any:
 
 def _one(args: argparse.Namespace) -> str:
     if len(args.words) != 1:
-        raise UsageError("exactly one NAME of a context is required")
+        raise UsageError("exactly one NAME is required")
     return str(args.words[0])
 
 
@@ -171,6 +213,12 @@ VERB = Verb(
         "set-context": _sub(
             "set-context", "Set a context's fields.", "(NAME | --current) [flags]", _set_flags, _set_context
         ),
+        "rename-context": _sub("rename-context", "Give a context another name.", "NAME NEW_NAME", _nothing, _rename),
+        "get-clusters": _sub("get-clusters", "List the clusters.", "", _nothing, _names_of("clusters")),
+        "get-users": _sub("get-users", "List the users.", "", _nothing, _names_of("users")),
+        "delete-context": _sub("delete-context", "Remove a context.", "NAME", _nothing, _delete("contexts", "context")),
+        "delete-cluster": _sub("delete-cluster", "Remove a cluster.", "NAME", _nothing, _delete("clusters", "cluster")),
+        "delete-user": _sub("delete-user", "Remove a user.", "NAME", _nothing, _delete("users", "user")),
         "view": _sub("view", "Print the configuration, secrets left out.", "[flags]", _view_flags, _view),
     },
 )

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from kubeapi.errors import ApiError
 from kubectl_lite import generate
+from kubectl_lite.creating import kind, plain, send, shared
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.manifests import read
 from kubectl_lite.running import explain
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
-from kubectl_lite.writing import dry_run_of, report, writing_of
-
-Make = Callable[[str, argparse.Namespace, Session], Any]
-
-
-def _shared(flags: Flags) -> None:
-    flags.output()
-    flags.dry_run()
-    flags.validation()
-    flags.switch("--save-config", help="note the object as applied, so that apply can go on from it")
+from kubectl_lite.verbs.create_access import KINDS as ACCESS
+from kubectl_lite.verbs.create_rules import KINDS as RULES
 
 
 def _file_flags(flags: Flags) -> None:
     flags.files()
-    _shared(flags)
+    shared(flags)
 
 
 async def run(args: argparse.Namespace, session: Session) -> int:
@@ -46,38 +38,6 @@ async def run(args: argparse.Namespace, session: Session) -> int:
             session.io.err.write(f"{manifest.source}: {explain(error, session.address)}")
             status = 1
     return status
-
-
-async def send(obj: dict[str, Any], args: argparse.Namespace, session: Session, outcome: str = "created") -> None:
-    resource = await session.names.by_kind(obj["apiVersion"], obj["kind"])
-    if resource is None:
-        raise UsageError(f"the server has no {obj['kind']} in {obj['apiVersion']}")
-    if getattr(args, "save_config", False):
-        from kubectl_lite.applying import with_last_applied
-
-        obj = with_last_applied(obj)
-    namespace = obj["metadata"].get("namespace") or (session.namespace if resource.namespaced else "")
-    if dry_run_of(args, session) != "client":
-        obj = await session.server.create(resource, obj, namespace, writing=writing_of(args, session))
-    elif resource.namespaced and session.explicit_namespace:
-        obj = obj | {"metadata": obj["metadata"] | {"namespace": namespace}}
-    report(args, session, obj, outcome)
-
-
-def _kind(help: str, usage: str, examples: str, flags: Callable[[Flags], None] | None, make: Make) -> Verb:
-    async def run_one(args: argparse.Namespace, session: Session) -> int:
-        if len(args.words) != 1:
-            raise UsageError(f"exactly one NAME is required, got {len(args.words)}")
-        made = make(args.words[0], args, session)
-        await send(await made if asyncio.iscoroutine(made) else made, args, session)
-        return 0
-
-    def all_flags(given: Flags) -> None:
-        if flags is not None:
-            flags(given)
-        _shared(given)
-
-    return Verb(help=help, usage=usage, examples=examples, flags=all_flags, run=run_one)
 
 
 def _deployment_flags(flags: Flags) -> None:
@@ -172,7 +132,7 @@ def _service(type_: str) -> Verb:
     example = f"kubectl-lite create service {type_.lower()} web --tcp=80:8080"
     if type_ == "ExternalName":
         example = "kubectl-lite create service externalname db --external-name=db.example.com"
-    return _kind(f"Create a {type_} service, for pods with the label app=NAME.", "NAME [flags]", example, flags, make)
+    return kind(f"Create a {type_} service, for pods with the label app=NAME.", "NAME [flags]", example, flags, make)
 
 
 def _job_flags(flags: Flags) -> None:
@@ -216,68 +176,22 @@ def _quota(name: str, args: argparse.Namespace, session: Session) -> Any:
     return generate.simple("v1", "ResourceQuota", name, spec=spec)
 
 
-def _role_flags(flags: Flags) -> None:
-    flags.many("--verb", help="get, list, watch, ... (repeatable)", metavar="VERB")
-    flags.many("--resource", help="pods, deployments.apps, pods/log (repeatable)", metavar="RESOURCE")
-    flags.many("--resource-name", help="only this object (repeatable)", metavar="NAME")
-
-
-def _role(kind: str) -> Make:
-    async def make(name: str, args: argparse.Namespace, session: Session) -> Any:
-        if not args.verb or not args.resource:
-            raise UsageError("at least one --verb and one --resource must be specified")
-        found = []
-        for word in (w for given in args.resource for w in given.split(",")):
-            plain, slash, sub = word.partition("/")
-            resource = await session.names.find(plain)
-            found.append((resource.group, resource.plural + slash + sub))
-        verbs = [v for given in args.verb for v in given.split(",")]
-        made = generate.rules(verbs, found, args.resource_name)
-        return generate.simple("rbac.authorization.k8s.io/v1", kind, name, rules=made)
-
-    return make
-
-
-def _binding_flags(flags: Flags) -> None:
-    flags.value("--clusterrole", help="the ClusterRole to grant", metavar="NAME")
-    flags.value("--role", help="the Role to grant", metavar="NAME")
-    flags.many("--user", help="whom (repeatable)", metavar="NAME")
-    flags.many("--group", help="whom (repeatable)", metavar="NAME")
-    flags.many("--serviceaccount", help="whom: NAMESPACE:NAME (repeatable)", metavar="ACCOUNT")
-
-
-def _binding(kind: str) -> Make:
-    def make(name: str, args: argparse.Namespace, session: Session) -> Any:
-        if bool(args.role) == bool(args.clusterrole) or (args.role and kind == "ClusterRoleBinding"):
-            raise UsageError("exactly one of clusterrole or role must be specified (a ClusterRoleBinding: clusterrole)")
-        api = "rbac.authorization.k8s.io"
-        ref = {"apiGroup": api, "kind": "Role" if args.role else "ClusterRole", "name": args.role or args.clusterrole}
-        whom = generate.subjects(args.user, args.group, args.serviceaccount)
-        return generate.simple(f"{api}/v1", kind, name, roleRef=ref, subjects=whom)
-
-    return make
-
-
-def _plain(api_version: str, kind: str) -> Make:
-    return lambda name, args, session: generate.simple(api_version, kind, name)
-
-
 _SECRETS = {
-    "generic": _kind(
+    "generic": kind(
         "Create a secret from files or literals.",
         "NAME [flags]",
         "kubectl-lite create secret generic db --from-literal=password=s3cret",
         _secret_flags,
         _generic,
     ),
-    "tls": _kind(
+    "tls": kind(
         "Create a secret of a certificate and its key.",
         "NAME --cert=FILE --key=FILE",
         "kubectl-lite create secret tls web --cert=web.crt --key=web.key",
         _tls_flags,
         _tls,
     ),
-    "docker-registry": _kind(
+    "docker-registry": kind(
         "Create a secret to pull images with.",
         "NAME --docker-username=NAME --docker-password=TEXT [flags]",
         "kubectl-lite create secret docker-registry pull --docker-username=me --docker-password=s3cret",
@@ -287,14 +201,14 @@ _SECRETS = {
 }
 
 _KINDS = {
-    "deployment": _kind(
+    "deployment": kind(
         "Create a deployment.",
         "NAME --image=IMAGE [flags] [-- COMMAND ARG ...]",
         "kubectl-lite create deployment web --image=nginx --replicas=3",
         _deployment_flags,
         _deployment,
     ),
-    "configmap": _kind(
+    "configmap": kind(
         "Create a config map from files or literals.",
         "NAME [flags]",
         "kubectl-lite create configmap web --from-file=web.conf --from-literal=mode=fast",
@@ -307,12 +221,12 @@ _KINDS = {
         examples="kubectl-lite create secret generic db --from-literal=password=s3cret",
         sub=_SECRETS,
     ),
-    "namespace": _kind(
+    "namespace": kind(
         "Create a namespace.",
         "NAME [flags]",
         "kubectl-lite create namespace test",
         None,
-        _plain("v1", "Namespace"),
+        plain("v1", "Namespace"),
     ),
     "service": Verb(
         help="Create a service.",
@@ -320,65 +234,37 @@ _KINDS = {
         examples="kubectl-lite create service clusterip web --tcp=80:8080",
         sub={t.lower(): _service(t) for t in ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")},
     ),
-    "serviceaccount": _kind(
-        "Create a service account.",
-        "NAME [flags]",
-        "kubectl-lite create serviceaccount robot",
-        None,
-        _plain("v1", "ServiceAccount"),
-    ),
-    "job": _kind(
+    "job": kind(
         "Create a job.",
         "NAME (--image=IMAGE | --from=cronjob/NAME) [flags] [-- COMMAND ARG ...]",
         "kubectl-lite create job once --image=busybox -- date",
         _job_flags,
         _job,
     ),
-    "cronjob": _kind(
+    "cronjob": kind(
         "Create a cron job.",
         "NAME --image=IMAGE --schedule=CRON [flags] [-- COMMAND ARG ...]",
         "kubectl-lite create cronjob tick --image=busybox --schedule='*/5 * * * *' -- date",
         _cron_job_flags,
         _cron_job,
     ),
-    "quota": _kind(
+    "quota": kind(
         "Create a resource quota.",
         "NAME --hard=RESOURCE=AMOUNT[,...] [flags]",
         "kubectl-lite create quota small --hard=pods=10,requests.cpu=4",
         _quota_flags,
         _quota,
     ),
-    "role": _kind(
-        "Create a role.",
-        "NAME --verb=VERB --resource=RESOURCE [flags]",
-        "kubectl-lite create role reader --verb=get,list --resource=pods",
-        _role_flags,
-        _role("Role"),
-    ),
-    "clusterrole": _kind(
-        "Create a cluster role.",
-        "NAME --verb=VERB --resource=RESOURCE [flags]",
-        "kubectl-lite create clusterrole reader --verb=get,list --resource=nodes",
-        _role_flags,
-        _role("ClusterRole"),
-    ),
-    "rolebinding": _kind(
-        "Create a role binding.",
-        "NAME (--role | --clusterrole)=NAME [flags]",
-        "kubectl-lite create rolebinding read --role=reader --user=ann",
-        _binding_flags,
-        _binding("RoleBinding"),
-    ),
-    "clusterrolebinding": _kind(
-        "Create a cluster role binding.",
-        "NAME --clusterrole=NAME [flags]",
-        "kubectl-lite create clusterrolebinding read --clusterrole=reader --serviceaccount=default:robot",
-        _binding_flags,
-        _binding("ClusterRoleBinding"),
-    ),
 }
 _SHORT = {"deploy": "deployment", "cm": "configmap", "ns": "namespace", "svc": "service", "sa": "serviceaccount"}
-_SHORT |= {"cj": "cronjob", "resourcequota": "quota"}
+_SHORT |= {
+    "cj": "cronjob",
+    "resourcequota": "quota",
+    "pdb": "poddisruptionbudget",
+    "ing": "ingress",
+    "pc": "priorityclass",
+}
+_EVERY = _KINDS | ACCESS | RULES
 
 VERB = Verb(
     help="Create objects from manifests, or of common kinds from flags.",
@@ -393,5 +279,5 @@ kubectl-lite create deployment web --image=nginx --dry-run=client -o yaml
 """,
     flags=_file_flags,
     run=run,
-    sub=_KINDS | {short: _KINDS[full] for short, full in _SHORT.items()},
+    sub=_EVERY | {short: _EVERY[full] for short, full in _SHORT.items()},
 )

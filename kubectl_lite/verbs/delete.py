@@ -48,7 +48,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     ignore = args.ignore_not_found or args.all
     chosen = await choose(args, session)
     if not chosen:
-        session.io.tell("No resources found")
+        session.io.say("No resources found")
     dry = dry_run_of(args, session)
     status, waiting = 0, []
     for one in chosen:

@@ -7,11 +7,11 @@ from typing import Any
 
 from kubectl_lite import generate
 from kubectl_lite.choosing import choose
+from kubectl_lite.creating import send
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
-from kubectl_lite.verbs.create import send
 
 
 def _flags(flags: Flags) -> None:

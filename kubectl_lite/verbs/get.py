@@ -25,6 +25,7 @@ def _flags(flags: Flags) -> None:
     flags.files()
     flags.switch("-w", "--watch", help="go on and show every change")
     flags.switch("--watch-only", help="show the changes only")
+    flags.switch("--output-watch-events", help="with -w: tell what each change is: ADDED, MODIFIED, DELETED")
     flags.value("--sort-by", help="a JSONPath: .metadata.creationTimestamp", metavar="PATH")
     flags.switch("--show-labels", help="a column of labels")
     flags.many("-L", "--label-columns", help="a column for this label (repeatable)", metavar="LABEL")
@@ -32,6 +33,7 @@ def _flags(flags: Flags) -> None:
     flags.switch("--no-headers", help="rows only")
     flags.switch("--ignore-not-found", help="exit with 0 when the object is not there")
     flags.value("--raw", help=argparse.SUPPRESS)
+    flags.value("--template", help=argparse.SUPPRESS)
     flags.number("--chunk-size", help=argparse.SUPPRESS)
 
 
@@ -49,6 +51,8 @@ class Rows:
 async def run(args: argparse.Namespace, session: Session) -> int:
     if args.raw:
         raise UsageError("--raw speaks HTTP, and kubectl-lite speaks gRPC only: use `kubectl get --raw`")
+    if args.template:
+        raise UsageError("Go templates are not supported; use -o jsonpath=TEMPLATE or -o custom-columns=SPEC")
     targets = await _targets(args, session)
     if args.watch or args.watch_only:
         from kubectl_lite.verbs.get_watch import watch
@@ -181,7 +185,9 @@ def chosen_columns(
         line = [cell_text(cells[i]) for i in keep]
         metadata = row["object"]["metadata"]
         if prefix:
-            line[0 if definitions[keep[0]]["name"] == "Name" else -1] = kind + metadata["name"]
+            # The cell, not the name: a storage class says there that it is the default.
+            at = 0 if definitions[keep[0]]["name"] == "Name" else -1
+            line[at] = kind + (line[0] if at == 0 else metadata["name"])
         if with_namespace:
             line.insert(0, metadata.get("namespace", ""))
         if args.show_labels:

@@ -39,6 +39,13 @@ def split_words(words: list[str]) -> tuple[list[str], dict[str, str | None]]:
     return words[:at], changes
 
 
+def _clash(one: str, keys: list[str], have: dict[str, str]) -> str:
+    texts = "; ".join(f"'{key}' already has a value ({have[key]})" for key in keys)
+    if one == "label":
+        return f"{texts}, and --overwrite is false"
+    return f"--overwrite is false but found the following declared {one}(s): {texts}"
+
+
 def _changing(field: str, one: str) -> Run:
     async def run(args: argparse.Namespace, session: Session) -> int:
         what, changes = split_words(args.words)
@@ -54,9 +61,10 @@ def _changing(field: str, one: str) -> Run:
                 continue
             clash = [k for k, v in changes.items() if v is not None and have.get(k, v) != v]
             if clash and not args.overwrite:
-                raise Failed(f"'{clash[0]}' already has a value ({have[clash[0]]}), and --overwrite is false")
-            for key in (k for k, v in changes.items() if v is None and k not in have):
-                session.io.say(f'{one} "{key}" not found.')
+                raise Failed(_clash(one, clash, have))
+            if one == "label":
+                for key in (k for k, v in changes.items() if v is None and k not in have):
+                    session.io.say(f'label "{key}" not found.')
             after = {k: v for k, v in {**have, **changes}.items() if v is not None}
             if after == have:
                 report(args, session, obj, f"not {one}ed" if one == "label" else "annotated")

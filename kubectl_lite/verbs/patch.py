@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import Any
 
 from kubectl_lite.choosing import choose
 from kubectl_lite.errors import UsageError
@@ -24,14 +26,8 @@ def _flags(flags: Flags) -> None:
 
 async def run(args: argparse.Namespace, session: Session) -> int:
     if bool(args.patch) == bool(args.patch_file):
-        raise UsageError("must specify -p with the patch, or --patch-file (one of them)")
-    import yaml
-
-    text = args.patch or (session.here / args.patch_file).read_text()
-    try:
-        body = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"unable to parse {text!r}: {error}") from error
+        raise UsageError("must specify --patch or --patch-file containing the contents of the patch")
+    body = parse(args.patch or (session.here / args.patch_file).read_text())
     if not isinstance(body, list if args.type == "json" else dict):
         raise UsageError(f"a {args.type} patch is {'a list of operations' if args.type == 'json' else 'a mapping'}")
     if args.dry_run in ("client", "unchanged"):
@@ -51,6 +47,21 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         same = before["metadata"].get("resourceVersion") == obj["metadata"].get("resourceVersion")
         report(args, session, obj, "patched (no change)" if same and args.dry_run == "none" else "patched")
     return 0
+
+
+def parse(text: str) -> Any:
+    """JSON if it begins so: read as YAML, `{data:{a:b}}` would be a field named `data:{a:b}`. Else YAML."""
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"unable to parse {text!r}: {error}; mind the shell's quotes: -p '{{...}}'") from error
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"unable to parse {text!r}: {error}") from error
 
 
 VERB = Verb(

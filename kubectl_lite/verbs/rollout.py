@@ -108,6 +108,9 @@ async def _history(args: argparse.Namespace, session: Session) -> int:
             session.io.out.write(show(owner))
             continue
         session.io.say(f"{one.title} ")
+        if not revisions:
+            session.io.say("No rollout history found.")
+            continue
         lines = ["REVISION\tCHANGE-CAUSE"]
         lines += [f"{number}\t{revisions[number].cause or '<none>'}" for number in sorted(revisions)]
         from kubectl_lite.tabs import align
@@ -200,7 +203,9 @@ async def _restart(args: argparse.Namespace, session: Session) -> int:
     for one in await _chosen(args, session):
         owner = await session.server.get(one.resource, one.name, one.namespace)
         if owner["spec"].get("paused"):
-            session.io.fail(f"{one.title} can't restart paused deployment (run rollout resume first)")
+            session.io.fail(
+                f'{one.resource.qualified} "{one.name}" can\'t restart paused deployment (run rollout resume first)'
+            )
             status = 1
             continue
         if dry_run_of(args, session) != "client":

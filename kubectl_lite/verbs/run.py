@@ -7,12 +7,12 @@ from contextlib import aclosing
 from typing import Any
 
 from kubectl_lite import generate
+from kubectl_lite.creating import send
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.remote import join
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
-from kubectl_lite.verbs.create import send
 from kubectl_lite.watching import follow
 
 

@@ -28,9 +28,9 @@ def _flags(flags: Flags) -> None:
 
 async def run(args: argparse.Namespace, session: Session) -> int:
     if args.replicas is None:
-        raise UsageError("the --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0")
+        raise UsageError("The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0")
     if args.replicas < 0:
-        raise UsageError("the --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0")
+        raise UsageError("The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0")
     chosen = await choose(args, session)
     if not chosen:
         raise Failed("no objects passed to scale")

@@ -175,7 +175,7 @@ async def _env(args: argparse.Namespace, session: Session) -> int:
         for one in await choose(args, session, words):
             obj = await session.server.get(one.resource, one.name, one.namespace)
             for container in _all_containers(obj):
-                session.io.say(f"# {one.title}, container {container['name']}")
+                session.io.say(f"# {one.resource.kind} {one.name}, container {container['name']}")
                 for entry in container.get("env") or []:
                     source = f"# {entry['name']} from {entry['valueFrom']}" if "valueFrom" in entry else ""
                     session.io.say(source or f"{entry['name']}={entry.get('value', '')}")

@@ -37,6 +37,13 @@ async def _metrics(plural: str, args: argparse.Namespace, session: Session) -> l
             "Metrics API not available: this cluster serves no metrics.k8s.io\n"
             "`kubectl-lite describe node NAME` shows what pods have asked for."
         ) from error
+    there = {m["metadata"]["name"] for m in found}
+    if absent := [name for name in args.words if name not in there]:
+        raise NotFound(f'{plural} "{absent[0]}" not found')
+    if not found:
+        raise Failed(
+            "metrics not available yet\nNothing is known to run here; a new pod or node is measured in seconds."
+        )
     return [m for m in found if not args.words or m["metadata"]["name"] in args.words]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from kubectl_lite import jsonpath, output
@@ -49,39 +50,79 @@ async def run(args: argparse.Namespace, session: Session) -> int:
 
 async def _one(one: Chosen, test: Test, goal: str, seconds: float, args: argparse.Namespace, session: Session) -> int:
     show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields)
+    seen = _Seen()
     try:
         # Even a patience of 0 is one look at what is there.
-        async with asyncio.timeout(FOREVER if seconds < 0 else max(seconds, 0.001) if seconds else None) as limit:
-            obj = await _until(one, test, goal, session, once=limit.when() is None)
+        async with asyncio.timeout((FOREVER if seconds < 0 else seconds) or None):
+            met = await _until(one, test, goal, session, seen, once=not seconds)
     except TimeoutError:
-        obj = None
-        session.io.tell(f"error: timed out waiting for the condition on {one.resource.plural}/{one.name}")
-        return 1
-    if obj is False:
-        session.io.tell(f"error: timed out waiting for the condition on {one.resource.plural}/{one.name}")
-        return 1
-    if show is not None and isinstance(obj, dict):
-        session.io.out.write(show(obj))
+        session.io.fail(f"timed out waiting for the condition on {one.resource.plural}/{one.name}")
+        met = False
     else:
-        session.io.say(f"{one.title} {'deleted' if goal == 'delete' else 'condition met'}")
+        if not met:
+            session.io.fail(f"condition not met for {one.resource.plural}/{one.name}")
+    if not met:
+        session.io.progress(f"{one.title} {state(seen.object, goal)}; `kubectl-lite describe {one.title}` may tell why")
+        return 1
+    if seen.object is None and not seen.ever:
+        return 0  # was never there, and should not be
+    if show is not None and seen.object is not None:
+        session.io.out.write(show(seen.object))
+    else:
+        session.io.say(f"{one.title} condition met")
     session.io.out.flush()
     return 0
 
 
-async def _until(one: Chosen, test: Test, goal: str, session: Session, *, once: bool) -> dict[str, Any] | bool | None:
-    """The object that passes (None: it is gone), or False when one look was not enough. NotFound as kubectl has it."""
-    current: dict[str, Any] | None = None
+@dataclass(slots=True)
+class _Seen:
+    object: dict[str, Any] | None = None
+    """As it is; None: it is not there."""
+    ever: bool = False
+
+
+async def _until(one: Chosen, test: Test, goal: str, session: Session, seen: _Seen, *, once: bool) -> bool:
+    """False when one look was all, and not enough. NotFound as kubectl has it."""
+    synced = False
     async for type_, obj in follow(session, one.resource, one.namespace, fields=f"metadata.name={one.name}"):
         if type_ == "SYNCED":
-            if current is None and goal not in ("delete", "create"):
+            synced = True
+            if seen.object is None and goal not in ("delete", "create"):
                 await session.server.get(one.resource, one.name, one.namespace)
-            if not test(current) and once:
-                return False
         else:
-            current = None if type_ == "DELETED" else obj
-        if (type_ != "ADDED" or current is not None) and test(current):
-            return current
+            seen.object, seen.ever = (None if type_ == "DELETED" else obj), True
+        if (synced or seen.object is not None) and test(seen.object):
+            return True
+        if synced:
+            if once:
+                return False
+            session.io.progress(f"{one.title} {state(seen.object, goal)}")
     return False
+
+
+def state(obj: dict[str, Any] | None, goal: str) -> str:
+    """How far the object is from the goal."""
+    if obj is None:
+        return "is not there"
+    word, _, rest = goal.partition("=")
+    if word.lower() == "delete":
+        held = obj["metadata"].get("finalizers")
+        ending = (
+            "is being deleted" if obj["metadata"].get("deletionTimestamp") else "is there, and nobody has deleted it"
+        )
+        return ending + (f"; its finalizers: {', '.join(held)}" if held else "")
+    if word == "condition":
+        type_ = rest.partition("=")[0]
+        for condition in obj.get("status", {}).get("conditions") or []:
+            if condition.get("type", "").lower() == type_.lower():
+                why = ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+                return f"has {condition['type']}={condition.get('status')}" + (f" ({why})" if why else "")
+        return f"has no condition {type_} yet"
+    if word == "jsonpath":
+        expression, _ = _split_goal(rest.strip("'\""))
+        found = jsonpath.parse(jsonpath.relaxed(expression)).results(obj)
+        return f"has {', '.join(map(jsonpath.show, found)) or 'nothing'} at {expression}"
+    return "is there"
 
 
 def parse_goal(goal: str) -> Test:

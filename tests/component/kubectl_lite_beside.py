@@ -36,6 +36,7 @@ OBJECTS = Path(__file__).with_name("kubectl_lite_objects.yaml")
 SPACES = {"one": "10.96.0.101", "two": "10.96.0.102"}
 """The namespaces, and the address of the service in each."""
 _AGE = re.compile(r"(?<![\w.:/-])\d+[smhdy](\d+[smhd])?(?![\w/-])")
+_TIME = re.compile(r"2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -53,7 +54,7 @@ def plain(text: str) -> str:
     """Without what differs between two moments, two namespaces, and the two programs' names; nor blanks at ends of lines."""
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
     text = _AGE.sub("<age>", text).replace("kubectl-lite", "kubectl")
-    text = _UID.sub("<uid>", text)
+    text = _TIME.sub("<time>", _UID.sub("<uid>", text))
     text = re.sub(r"\b(one|two)\b", "<ns>", text)
     return text.replace(SPACES["one"], "<ip>").replace(SPACES["two"], "<ip>")
 

@@ -36,7 +36,7 @@ async def test_set_env_sets_removes_and_lists(w: World) -> None:
     assert await w.ok("set", "env", "deploy/web", "A=1", "B=2") == "deployment.apps/web env updated\n"
     await w.ok("set", "env", "deploy/web", "A=3", "B-")
     assert (await container(w))["env"] == [{"name": "A", "value": "3"}]
-    assert await w.ok("set", "env", "deploy/web", "--list") == "# deployment.apps/web, container nginx\nA=3\n"
+    assert await w.ok("set", "env", "deploy/web", "--list") == "# Deployment web, container nginx\nA=3\n"
 
 
 async def test_set_resources_sets_and_removes(w: World) -> None:

@@ -27,7 +27,8 @@ from controlplane.apiserver.doors.http import VERSION
 from controlplane.apiserver.items import Item
 from controlplane.apiserver.tables.table import make_table
 from kubeapi import codec
-from kubeapi.errors import ApiError, BadRequest, InternalError, UnsupportedMediaType
+from kubeapi.errors import ApiError, BadRequest, InternalError, NotFound, UnsupportedMediaType
+from kubeapi.openapi import openapi_v3
 from kubeapi.pb.sampan.v1 import api_pb2 as pb
 from kubeapi.scheme import Resource
 from kubeapi.types import meta_v1
@@ -41,6 +42,8 @@ OPTIONS = [
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),
 ]
+Encoded = Callable[[Item, int], bytes]
+"""What a watcher gets of an item, at the revision of the event."""
 _PATCHES: dict[int, Any] = {
     pb.PatchRequest.STRATEGIC: "strategic",
     pb.PatchRequest.MERGE: "merge",
@@ -54,18 +57,20 @@ class GrpcDoor(Streams):
     async def Get(self, request: Any, call: Any) -> Any:
         async def run(user: User) -> Any:
             resource = self._allowed(user, "get", request)
+            ctx = context(user)
             item = await self._calls.get(
-                context(user), resource, request.namespace, request.name, request.subresource, request.resource_version
+                ctx, resource, request.namespace, request.name, request.subresource, request.resource_version
             )
-            return _reply(item)
+            return _reply(item, ctx)
 
         return await self._unary("get", request, call, run)
 
     async def List(self, request: Any, call: Any) -> Any:
         async def run(user: User) -> Any:
             resource = self._allowed(user, "list", request)
+            ctx = context(user)
             found = await self._calls.list(
-                context(user),
+                ctx,
                 resource,
                 request.namespace,
                 label_selector=request.label_selector,
@@ -76,7 +81,10 @@ class GrpcDoor(Streams):
                 resource_version_match=request.resource_version_match,
             )
             reply = pb.ListReply(
-                resource_version=found.revision, items=[i.json for i in found.items], remaining=found.remaining
+                resource_version=found.revision,
+                items=[i.json for i in found.items],
+                remaining=found.remaining,
+                warnings=ctx.warnings,
             )
             setattr(reply, "continue", found.continue_)
             return reply
@@ -98,16 +106,30 @@ class GrpcDoor(Streams):
             )
             if request.timeout_seconds < 0:
                 raise BadRequest("timeout_seconds: must be greater than or equal to 0")
+            encoded = self._rows(resource, request.include_object) if request.as_table else _object
             async with aclosing(until(batches, request.timeout_seconds)) as events:
                 async for batch in events:
                     news = next((e.revision for e in batch if e.item is not None), 0)
                     yield pb.WatchReply(
-                        events=[_event(resource, event) for event in batch],
+                        events=[_event(resource, event, encoded) for event in batch],
                         age_seconds=self._calls.api.age(news) if news else 0.0,
                     )
 
         async for reply in self._streamed("watch", request, call, run):
             yield reply
+
+    def _rows(self, resource: Resource, include_object: str) -> Encoded:
+        """Of one watch: the columns go with its first row."""
+        include, first = include_of(include_object), True
+
+        def encoded(item: Item, revision: int) -> bytes:
+            nonlocal first
+            columns, first = first, False
+            now = self._clock.now()
+            table = make_table(resource, [item], now, revision=revision, include=include, with_columns=columns)
+            return codec.encode(table)
+
+        return encoded
 
     async def Table(self, request: Any, call: Any) -> Any:
         async def run(user: User) -> Any:
@@ -136,7 +158,7 @@ class GrpcDoor(Streams):
                     remaining=found.remaining,
                     include=include,
                 )
-            return pb.TableReply(table=codec.encode(table))
+            return pb.TableReply(table=codec.encode(table), warnings=ctx.warnings)
 
         return await self._unary("list", request, call, run)
 
@@ -146,6 +168,16 @@ class GrpcDoor(Streams):
             both = [msgspec.json.decode(discovery.aggregated(core, "v2")) for core in (True, False)]
             both[0]["items"] += both[1]["items"]
             return pb.DiscoveryReply(groups=msgspec.json.encode(both[0]))
+
+        return await self._unary("get", None, call, run)
+
+    async def Schema(self, request: Any, call: Any) -> Any:
+        async def run(user: User) -> Any:
+            self._calls.allow(user, Attributes("get", path="/openapi/v3"))
+            found = await asyncio.to_thread(openapi_v3, request.group, request.version)
+            if found is None:
+                raise NotFound(f"the server serves no {request.group}/{request.version}".replace(" /", " "))
+            return pb.SchemaReply(openapi=found)
 
         return await self._unary("get", None, call, run)
 
@@ -256,9 +288,9 @@ class GrpcDoor(Streams):
                 label_selector=request.label_selector,
                 field_selector=request.field_selector,
             )
-            return pb.ObjectReply()
+            return pb.ObjectReply(warnings=ctx.warnings)
         deleted = await self._calls.api.delete(ctx, resource, request.namespace, request.name, options)
-        return pb.ObjectReply() if deleted.gone else _reply(deleted.item)
+        return pb.ObjectReply(warnings=ctx.warnings) if deleted.gone else _reply(deleted.item, ctx)
 
 
 async def _gather(writes: list[Awaitable[Any]]) -> list[Any]:
@@ -276,9 +308,14 @@ def _context(user: User, options: Any) -> RequestContext:
     return context(user, manager=options.field_manager, validation=options.field_validation, dry_run=options.dry_run)
 
 
-def _event(resource: Resource, event: Any) -> Any:
+def _object(item: Item, revision: int) -> bytes:
+    return item.json
+
+
+def _event(resource: Resource, event: Any, encoded: Encoded) -> Any:
     if event.item is not None:
-        return pb.Event(type=event.type, resource_version=event.revision, object=event.item.json)
+        found = encoded(event.item, event.revision)
+        return pb.Event(type=event.type, resource_version=event.revision, object=found)
     metadata: dict[str, Any] = {"resourceVersion": str(event.revision)}
     if event.initial_events_end:
         metadata["annotations"] = {"k8s.io/initial-events-end": "true"}

@@ -75,18 +75,20 @@ class ListRequest(_message.Message):
     def __init__(self, type: _Optional[_Union[TypeRef, _Mapping]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., limit: _Optional[int] = ..., resource_version: _Optional[str] = ..., resource_version_match: _Optional[str] = ..., **kwargs) -> None: ...
 
 class ListReply(_message.Message):
-    __slots__ = ("resource_version", "items", "remaining")
+    __slots__ = ("resource_version", "items", "remaining", "warnings")
     RESOURCE_VERSION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     CONTINUE_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     resource_version: int
     items: _containers.RepeatedScalarFieldContainer[bytes]
     remaining: int
-    def __init__(self, resource_version: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., remaining: _Optional[int] = ..., **kwargs) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, resource_version: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., remaining: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., **kwargs) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("type", "namespace", "label_selector", "field_selector", "resource_version", "bookmarks", "timeout_seconds", "send_initial_events")
+    __slots__ = ("type", "namespace", "label_selector", "field_selector", "resource_version", "bookmarks", "timeout_seconds", "send_initial_events", "as_table", "include_object")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +97,8 @@ class WatchRequest(_message.Message):
     BOOKMARKS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SEND_INITIAL_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    AS_TABLE_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_OBJECT_FIELD_NUMBER: _ClassVar[int]
     type: TypeRef
     namespace: str
     label_selector: str
@@ -103,7 +107,9 @@ class WatchRequest(_message.Message):
     bookmarks: bool
     timeout_seconds: int
     send_initial_events: bool
-    def __init__(self, type: _Optional[_Union[TypeRef, _Mapping]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., resource_version: _Optional[str] = ..., bookmarks: _Optional[bool] = ..., timeout_seconds: _Optional[int] = ..., send_initial_events: _Optional[bool] = ...) -> None: ...
+    as_table: bool
+    include_object: str
+    def __init__(self, type: _Optional[_Union[TypeRef, _Mapping]] = ..., namespace: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., resource_version: _Optional[str] = ..., bookmarks: _Optional[bool] = ..., timeout_seconds: _Optional[int] = ..., send_initial_events: _Optional[bool] = ..., as_table: _Optional[bool] = ..., include_object: _Optional[str] = ...) -> None: ...
 
 class WatchReply(_message.Message):
     __slots__ = ("events", "age_seconds")
@@ -273,10 +279,12 @@ class TableRequest(_message.Message):
     def __init__(self, type: _Optional[_Union[TypeRef, _Mapping]] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., limit: _Optional[int] = ..., include_object: _Optional[str] = ..., **kwargs) -> None: ...
 
 class TableReply(_message.Message):
-    __slots__ = ("table",)
+    __slots__ = ("table", "warnings")
     TABLE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     table: bytes
-    def __init__(self, table: _Optional[bytes] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, table: _Optional[bytes] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DiscoveryRequest(_message.Message):
     __slots__ = ()
@@ -287,6 +295,20 @@ class DiscoveryReply(_message.Message):
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     groups: bytes
     def __init__(self, groups: _Optional[bytes] = ...) -> None: ...
+
+class SchemaRequest(_message.Message):
+    __slots__ = ("group", "version")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    version: str
+    def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class SchemaReply(_message.Message):
+    __slots__ = ("openapi",)
+    OPENAPI_FIELD_NUMBER: _ClassVar[int]
+    openapi: bytes
+    def __init__(self, openapi: _Optional[bytes] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
     __slots__ = ("namespace", "pod", "container", "follow", "previous", "tail_lines", "since_seconds", "since_time", "timestamps", "limit_bytes")

@@ -88,6 +88,11 @@ class ApiServerStub:
                 request_serializer=sampan_dot_v1_dot_api__pb2.DiscoveryRequest.SerializeToString,
                 response_deserializer=sampan_dot_v1_dot_api__pb2.DiscoveryReply.FromString,
                 _registered_method=True)
+        self.Schema = channel.unary_unary(
+                '/sampan.v1.ApiServer/Schema',
+                request_serializer=sampan_dot_v1_dot_api__pb2.SchemaRequest.SerializeToString,
+                response_deserializer=sampan_dot_v1_dot_api__pb2.SchemaReply.FromString,
+                _registered_method=True)
         self.Logs = channel.unary_stream(
                 '/sampan.v1.ApiServer/Logs',
                 request_serializer=sampan_dot_v1_dot_api__pb2.LogsRequest.SerializeToString,
@@ -181,6 +186,13 @@ class ApiServerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Schema(self, request, context):
+        """What fields the kinds of a group and version have: for `explain`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Logs(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -259,6 +271,11 @@ def add_ApiServerServicer_to_server(servicer, server):
                     servicer.Discovery,
                     request_deserializer=sampan_dot_v1_dot_api__pb2.DiscoveryRequest.FromString,
                     response_serializer=sampan_dot_v1_dot_api__pb2.DiscoveryReply.SerializeToString,
+            ),
+            'Schema': grpc.unary_unary_rpc_method_handler(
+                    servicer.Schema,
+                    request_deserializer=sampan_dot_v1_dot_api__pb2.SchemaRequest.FromString,
+                    response_serializer=sampan_dot_v1_dot_api__pb2.SchemaReply.SerializeToString,
             ),
             'Logs': grpc.unary_stream_rpc_method_handler(
                     servicer.Logs,
@@ -555,6 +572,33 @@ class ApiServer:
             '/sampan.v1.ApiServer/Discovery',
             sampan_dot_v1_dot_api__pb2.DiscoveryRequest.SerializeToString,
             sampan_dot_v1_dot_api__pb2.DiscoveryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Schema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sampan.v1.ApiServer/Schema',
+            sampan_dot_v1_dot_api__pb2.SchemaRequest.SerializeToString,
+            sampan_dot_v1_dot_api__pb2.SchemaReply.FromString,
             options,
             channel_credentials,
             insecure,
