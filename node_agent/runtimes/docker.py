@@ -1,4 +1,4 @@
-"""Containers by a Docker engine: the SDK in threads of its own, streams over asyncio.
+"""Containers by a Docker engine, over HTTP in the event loop: short answers, and streams.
 
 The engine's event stream is only a hint; list() is the truth. A container's labels say which pod, attempt and node
 it belongs to, and nothing about it is remembered elsewhere. Several agents may share one engine: each sees only the
@@ -9,19 +9,16 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import docker
-import docker.errors
-import requests.exceptions
-
-from node_agent.images import PAUSE, ensure
+from node_agent.images import PAUSE
+from node_agent.runtimes.docker_calls import API_VERSION, EngineCalls, Refused
 from node_agent.runtimes.docker_http import HijackedStream, StreamingEngine, frames
+from node_agent.runtimes.docker_images import DockerImages
 from node_agent.runtimes.docker_spec import (
     NODE,
     UID,
@@ -38,15 +35,15 @@ from node_agent.runtimes.errors import (
     RuntimeFault,
     RuntimeUnavailable,
 )
-from node_agent.runtimes.hangup import hang_up
+from node_agent.runtimes.hangup import hang_up, signal_container
 from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, Login, SandboxSpec
 from node_agent.runtimes.log_files import follow as log_files
 from node_agent.runtimes.log_files import followable
 from node_agent.vitals import container_usage
 
-T = TypeVar("T")
-API_VERSION = "1.41"
 SANDBOX_OOM_SCORE = -998
+LONGEST_END = 10.0
+"""Seconds that the engine may take to notice that a killed container has ended."""
 PID_TRIES = 40
 """So often the engine is asked for the process id of a command that it has only just started."""
 
@@ -58,6 +55,8 @@ class DockerRuntime:
     _died: set[str]
     """Ids of which the engine has said that they ended: it says so before its own list knows, but an inspection
     waits until all is settled."""
+    _ours: set[str]
+    """Ids of containers that we are starting: their start is no news."""
 
     def __init__(
         self,
@@ -66,18 +65,23 @@ class DockerRuntime:
         base_url: str = "unix:///var/run/docker.sock",
         pause_image: str = PAUSE,
         log: logging.Logger | None = None,
-        threads: int = 8,
+        parallel: int | None = None,
         namespace: str | None = None,
     ) -> None:
-        """`namespace`: of the node's network, as a path; "" when it is the engine's own; None: the one we run in."""
+        """`parallel`: how many containers are started or removed at a time; more than two per core take no less time
+        altogether, and the first ones take longer. `namespace`: of the node's network, as a path; "" when it is the
+        engine's own; None: the one we run in.
+        """
         self._node = node_name
         self._pause = pause_image
         self._log = log or logging.getLogger("sampan.docker")
-        self._api: Any = docker.APIClient(base_url=base_url, version=API_VERSION, timeout=60)
+        self._engine = EngineCalls(base_url, version=API_VERSION)
+        self._images = DockerImages(self._engine, base_url)
         self._streams = StreamingEngine(base_url, version=API_VERSION)
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=f"docker-{node_name}")
+        self._heavy = asyncio.Semaphore(parallel or 2 * (os.cpu_count() or 1))
         self._known = {}
         self._died = set()
+        self._ours = set()
         self._lowest_score: int | None = None if _may_lower_oom_score() else 0
         self._warned = False
         self._namespace = namespace
@@ -88,17 +92,16 @@ class DockerRuntime:
         """Makes sure that our own images are there."""
         if self._namespace is None:
             self._namespace = await asyncio.to_thread(own_namespace)
-        made = await self._call(lambda: ensure(self._api))
-        if made:
+        if made := await self._images.ensure_ours():
             self._log.info("imported %s", ", ".join(made))
 
     async def version(self) -> str:
-        found = await self._call(self._api.version)
+        found = await self._engine.json("GET", "/version")
         return f"docker://{found['Version']}"
 
     async def list(self) -> Sequence[Container]:
-        filters = {"label": [f"{NODE}={self._node}"]}
-        rows = await self._call(lambda: self._api.containers(all=True, filters=filters))
+        filters = json.dumps({"label": [f"{NODE}={self._node}"]})
+        rows = await self._engine.json("GET", "/containers/json", query={"all": "1", "filters": filters})
         found = await asyncio.gather(*(self._look(row["Id"], row["State"]) for row in rows))
         present = [container for container in found if container is not None]
         self._known = {c.id: self._known[c.id] for c in present if c.id in self._known}
@@ -118,9 +121,11 @@ class DockerRuntime:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     if line.strip() and (uid := (event := json.loads(line))["Actor"]["Attributes"].get(UID)):
-                        if event.get("Action") == "die":
-                            self._died.add(event["Actor"]["ID"])
-                        yield uid
+                        action, container_id = event.get("Action"), event["Actor"]["ID"]
+                        if action == "die":
+                            self._died.add(container_id)
+                        if action != "start" or container_id not in self._ours:
+                            yield uid
         finally:
             await connection.close()
         raise RuntimeUnavailable("the Docker engine ended its event stream")
@@ -153,21 +158,29 @@ class DockerRuntime:
 
     async def stop(self, container_id: str, *, grace: float) -> None:
         try:
-            raw = await self._call(lambda: self._api.inspect_container(container_id))
+            raw = await self._inspect(container_id)
             if not raw["State"].get("Running"):
                 return
+            pid = int(raw["State"].get("Pid") or 0)
             if grace > 0:
-                await self._kill(container_id, raw["Config"].get("StopSignal") or "SIGTERM")
+                await self._signal(container_id, pid, raw["Config"].get("StopSignal") or "SIGTERM")
                 if await self._ends_within(container_id, grace):
                     return
-            await self._kill(container_id, "SIGKILL")
-            await self._ends_within(container_id, 10.0)
+            await self._signal(container_id, pid, "SIGKILL")
+            await self._ends_within(container_id, LONGEST_END)
         except ContainerNotFound:
             return
 
     async def remove(self, container_id: str) -> None:
+        """Of one that still runs its process is killed first: the engine would start another process to do that."""
         try:
-            await self._call(lambda: self._api.remove_container(container_id, force=True, v=True))
+            async with self._heavy:
+                known = self._known.get(container_id)
+                pid = known[1].pid if known is not None and known[1].state == "running" else 0
+                if signal_container(pid, container_id, "SIGKILL"):
+                    await self._ends_within(container_id, LONGEST_END)
+                with _about_container():
+                    await self._engine.ask("DELETE", f"/containers/{container_id}", query={"force": "1", "v": "1"})
         except ContainerNotFound:
             return
         except RuntimeFault as error:
@@ -185,12 +198,12 @@ class DockerRuntime:
         since: datetime | None = None,
         timestamps: bool = False,
     ) -> AsyncIterator[bytes]:
-        raw = await self._call(lambda: self._api.inspect_container(container_id))
+        raw = await self._inspect(container_id)
         if follow and (path := followable(raw)) is not None:
 
             async def running() -> bool:
                 try:
-                    found = await self._call(lambda: self._api.inspect_container(container_id))
+                    found = await self._inspect(container_id)
                 except ContainerNotFound:
                     return False
                 return bool(found["State"].get("Running"))
@@ -218,21 +231,22 @@ class DockerRuntime:
     async def exec(
         self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
     ) -> ExecStream:
-        made = await self._call(
-            lambda: self._api.exec_create(container_id, list(command), stdin=stdin, tty=tty, stderr=True)
-        )
-        exec_id = made["Id"]
+        wish = {
+            "Cmd": list(command), "Tty": tty, "AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True,
+        }  # fmt: skip
+        with _about_container():
+            exec_id = (await self._engine.json("POST", f"/containers/{container_id}/exec", body=wish))["Id"]
         connection = await self._streams.open(
             "POST", f"/exec/{exec_id}/start", body={"Detach": False, "Tty": tty}, upgrade=True
         )
 
         async def resize(width: int, height: int) -> None:
-            await self._call(lambda: self._api.exec_resize(exec_id, height=height, width=width))
+            await self._resize(f"/exec/{exec_id}", width, height)
 
         async def exit_code() -> int:
             delay = 0.01
             while True:
-                state = await self._call(lambda: self._api.exec_inspect(exec_id))
+                state = await self._exec_state(exec_id)
                 if not state["Running"]:
                     return int(state["ExitCode"] or 0)
                 await asyncio.sleep(delay)
@@ -240,7 +254,7 @@ class DockerRuntime:
 
         async def end() -> None:
             for _ in range(PID_TRIES):
-                state = await self._call(lambda: self._api.exec_inspect(exec_id))
+                state = await self._exec_state(exec_id)
                 if not state["Running"]:
                     return
                 if pid := int(state.get("Pid") or 0):
@@ -249,22 +263,22 @@ class DockerRuntime:
                 await asyncio.sleep(0.05)  # a command may speak before the engine knows its process id
 
         async def running() -> bool:
-            return bool((await self._call(lambda: self._api.exec_inspect(exec_id)))["Running"])
+            return bool((await self._exec_state(exec_id))["Running"])
 
         return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code, end=end)
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecStream:
-        config = (await self._call(lambda: self._api.inspect_container(container_id)))["Config"]
+        config = (await self._inspect(container_id))["Config"]
         tty, stdin = bool(config.get("Tty")), stdin and bool(config.get("OpenStdin"))
         query = {"stream": "1", "stdout": "1", "stderr": "1", "stdin": str(int(stdin))}
         connection = await self._streams.open("POST", f"/containers/{container_id}/attach", query=query, upgrade=True)
 
         async def resize(width: int, height: int) -> None:
-            await self._call(lambda: self._api.resize(container_id, height=height, width=width))
+            await self._resize(f"/containers/{container_id}", width, height)
 
         async def exit_code() -> int:
             while True:
-                raw = await self._call(lambda: self._api.inspect_container(container_id))
+                raw = await self._inspect(container_id)
                 if not raw["State"].get("Running"):
                     return int(raw["State"].get("ExitCode") or 0)
                 await asyncio.sleep(0.2)
@@ -273,49 +287,16 @@ class DockerRuntime:
         return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code, half_close=half_close)
 
     async def images(self) -> Sequence[ImageInfo]:
-        rows = await self._call(self._api.images)
-        return [
-            ImageInfo(
-                id=row["Id"],
-                names=[n for n in [*(row.get("RepoTags") or ()), *(row.get("RepoDigests") or ())] if "<none>" not in n],
-                size=int(row["Size"]),
-            )
-            for row in rows
-        ]
+        return await self._images.all()
 
     async def has_image(self, image: str) -> bool:
-        try:
-            await self._call(lambda: self._api.inspect_image(image))
-        except ImageNotFound:
-            return False
-        return True
+        return await self._images.has(image)
 
     async def image_user(self, image: str) -> str:
-        raw = await self._call(lambda: self._api.inspect_image(image))
-        return str((raw.get("Config") or {}).get("User") or "")
+        return await self._images.user(image)
 
     async def pull_image(self, image: str, *, logins: Sequence[Login] = ()) -> None:
-        refusals: list[str] = []
-        for login in logins or (None,):
-            try:
-                return await self._pull(image, login)
-            except RuntimeUnavailable:
-                raise
-            except RuntimeFault as error:
-                refusals.append(str(error))
-        raise ImageNotFound("; ".join(dict.fromkeys(refusals)))
-
-    async def _pull(self, image: str, login: Login | None) -> None:
-        repository, tag = split_image(image)
-        auth: dict[str, str] = {}
-        if login is not None:
-            named = {"username": login.username, "password": login.password}
-            auth = {"identitytoken": login.identity_token} if login.identity_token else named
-        text = await self._call(lambda: self._api.pull(repository, tag=tag, auth_config=auth))
-        # What goes wrong after the first byte is told in the stream, under a status of 200.
-        for line in str(text).splitlines():
-            if line.startswith("{") and (problem := json.loads(line).get("error")):
-                raise RuntimeFault(str(problem))
+        await self._images.pull(image, logins)
 
     async def usage(self) -> Mapping[str, tuple[float, int]]:
         """From the control groups; the engine is asked only where they cannot be seen (it is on another machine)."""
@@ -327,12 +308,13 @@ class DockerRuntime:
         return found | {cid: usage for cid, usage in zip(unseen, asked, strict=True) if usage is not None}
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._api.close)
+        await self._engine.close()
 
     async def _usage_of(self, container_id: str) -> tuple[float, int] | None:
         try:
-            raw = await self._call(lambda: self._api.stats(container_id, stream=False, one_shot=True))
+            with _about_container():
+                query = {"stream": "0", "one-shot": "1"}
+                raw = await self._engine.json("GET", f"/containers/{container_id}/stats", query=query)
         except ContainerNotFound:
             return None
         cpu = raw.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0)
@@ -343,48 +325,70 @@ class DockerRuntime:
         if known is not None and known[0] == state and state != "created":
             return known[1]
         try:
-            container = container_of(await self._call(lambda: self._api.inspect_container(container_id)))
+            container = container_of(await self._inspect(container_id))
         except ContainerNotFound:
             return None
-        if container.state == {"running": "running", "exited": "exited"}.get(state, ""):
+        if container.state == state:
             self._known[container_id] = (state, container)
         return container
 
     async def _create_and_start(self, name: str, body: Mapping[str, Any], *, sandbox: bool = False) -> Container:
-        def create() -> str:
-            try:
-                return str(self._api.create_container_from_config(dict(body), name)["Id"])
-            except docker.errors.APIError as error:
-                if error.status_code != 409:
-                    raise
-            # Left by an attempt whose answer never arrived: it has not run under our eyes, so it may go.
-            self._api.remove_container(name, force=True)
-            return str(self._api.create_container_from_config(dict(body), name)["Id"])
-
         timed = nullcontext if sandbox else self.timed
-        with timed("create_container"):
-            container_id = await self._call(create, creating=True)
-        with timed("start_container"):
-            await self._call(lambda: self._api.start(container_id), creating=True)
-        return container_of(await self._call(lambda: self._api.inspect_container(container_id)))
+        with _creating():
+            async with self._heavy:
+                with timed("create_container"):
+                    container_id = await self._create(name, body)
+                self._ours.add(container_id)
+                try:
+                    with timed("start_container"):
+                        await self._engine.ask("POST", f"/containers/{container_id}/start")
+                finally:
+                    self._ours.discard(container_id)
+            made = container_of(await self._inspect(container_id))
+        if made.state == "running":
+            self._known[container_id] = ("running", made)
+        return made
 
-    async def _kill(self, container_id: str, signal: str) -> None:
+    async def _create(self, name: str, body: Mapping[str, Any]) -> str:
         try:
-            await self._call(lambda: self._api.kill(container_id, signal=signal))
+            made = await self._engine.json("POST", "/containers/create", query={"name": name}, body=body)
+        except Refused as error:
+            if error.status != 409:
+                raise
+            # Left by an attempt whose answer never arrived: it has not run under our eyes, so it may go.
+            await self._engine.ask("DELETE", f"/containers/{name}", query={"force": "1"})
+            made = await self._engine.json("POST", "/containers/create", query={"name": name}, body=body)
+        return str(made["Id"])
+
+    async def _inspect(self, container_id: str) -> Any:
+        with _about_container():
+            return await self._engine.json("GET", f"/containers/{container_id}/json")
+
+    async def _exec_state(self, exec_id: str) -> Any:
+        with _about_container():
+            return await self._engine.json("GET", f"/exec/{exec_id}/json")
+
+    async def _resize(self, path: str, width: int, height: int) -> None:
+        with _about_container():
+            await self._engine.ask("POST", f"{path}/resize", query={"h": str(height), "w": str(width)})
+
+    async def _signal(self, container_id: str, pid: int, name: str) -> None:
+        if signal_container(pid, container_id, name):
+            return
+        try:
+            with _about_container():
+                await self._engine.ask("POST", f"/containers/{container_id}/kill", query={"signal": name})
         except ContainerNotFound:
             return
 
     async def _ends_within(self, container_id: str, seconds: float) -> bool:
-        delay, loop = 0.02, asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while True:
-            raw = await self._call(lambda: self._api.inspect_container(container_id))
-            if not raw["State"].get("Running"):
-                return True
-            if (left := end - loop.time()) <= 0:
-                return False
-            await asyncio.sleep(min(delay, left))
-            delay = min(delay * 1.6, 0.5)
+        try:
+            with _about_container():
+                async with asyncio.timeout(seconds):
+                    await self._engine.ask("POST", f"/containers/{container_id}/wait", seconds=None)
+        except TimeoutError:
+            return False
+        return True
 
     def _allowed_score(self, wanted: int) -> int:
         if self._lowest_score is None or wanted >= self._lowest_score:
@@ -394,25 +398,28 @@ class DockerRuntime:
             self._log.warning("no SYS_RESOURCE capability: containers get no protection from the out-of-memory killer")
         return self._lowest_score
 
-    async def _call(self, work: Callable[[], T], *, creating: bool = False) -> T:
-        """Runs one blocking SDK call in our threads; its errors come out as ours."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except docker.errors.ImageNotFound as error:
-            raise ImageNotFound(_text(error)) from error
-        except docker.errors.NotFound as error:
-            text = _text(error)
-            if creating and "No such image" in text:
-                raise ImageNotFound(text) from error
-            # A missing command is also answered with 404, when a container starts.
-            raise (CreateFailed(text, exit_code=127) if creating else ContainerNotFound(text)) from error
-        except docker.errors.APIError as error:
-            text = _text(error)
-            if "is not running" in text:
-                raise ContainerNotFound(text) from error
-            raise (CreateFailed(text) if creating else RuntimeFault(text)) from error
-        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-            raise RuntimeUnavailable(f"the Docker engine does not answer: {error}") from error
+
+@contextmanager
+def _about_container() -> Iterator[None]:
+    """The container in question may be gone, or not run."""
+    try:
+        yield
+    except Refused as error:
+        if error.status == 404 or "is not running" in str(error):
+            raise ContainerNotFound(str(error)) from error
+        raise
+
+
+@contextmanager
+def _creating() -> Iterator[None]:
+    """A refusal is the container's own fault, unless the image is missing."""
+    try:
+        yield
+    except Refused as error:
+        if error.status == 404 and "No such image" in str(error):
+            raise ImageNotFound(str(error)) from error
+        # A missing command is also answered with 404, when a container starts.
+        raise CreateFailed(str(error), exit_code=127 if error.status == 404 else 128) from error
 
 
 def same_network(one: str, other: str) -> bool:
@@ -429,19 +436,6 @@ def own_namespace() -> str:
         return ""
     named = next((str(path) for path in Path("/run/netns").glob("*") if same_network(mine, str(path))), "")
     return named or f"/proc/{os.getpid()}/ns/net"
-
-
-def split_image(image: str) -> tuple[str, str]:
-    """Repository, and tag or digest; a port in the registry's name is no tag."""
-    if "@" in image:
-        repository, _, digest = image.partition("@")
-        return repository, digest
-    repository, colon, tag = image.rpartition(":")
-    return (repository, tag) if colon and "/" not in tag else (image, "latest")
-
-
-def _text(error: docker.errors.APIError) -> str:
-    return str(error.explanation or error)
 
 
 def _may_lower_oom_score() -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from node_agent.runtimes.errors import RuntimeFault, RuntimeUnavailable
 
+API_VERSION = "1.41"
 LONGEST = 60.0
 """Seconds that the engine may take for one answer, unless said otherwise."""
 _IDLE = 8
@@ -77,7 +78,8 @@ class EngineCalls:
     async def close(self) -> None:
         self._closed = True
         while self._kept:
-            self._kept.pop()[1].transport.abort()
+            _, writer = self._kept.pop()
+            writer.transport.abort()
 
     def _question(
         self, method: str, path: str, query: Mapping[str, str] | None, body: Any, headers: Mapping[str, str] | None

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from node_agent.runtimes.docker_calls import message_of
 from node_agent.runtimes.errors import ContainerNotFound, RuntimeFault, RuntimeUnavailable
 
 HEADER = 8
@@ -101,7 +102,7 @@ class StreamingEngine:
             if connection.chunked:
                 async for part in connection.body():
                     raw += part
-            message = _message(raw)
+            message = message_of(raw)
             raise (ContainerNotFound if status in (404, 409) else RuntimeFault)(message)
 
 
@@ -182,10 +183,3 @@ class HijackedStream:
             return  # container or engine are gone, and the process with them
         finally:
             self._connection.abort()
-
-
-def _message(raw: bytes) -> str:
-    try:
-        return str(json.loads(raw)["message"])
-    except (ValueError, KeyError, TypeError):
-        return raw.decode(errors="replace") or "the Docker engine refused"

@@ -1,6 +1,8 @@
-"""Ends a command whose caller has gone, as a terminal that is unplugged would: HUP to its process group, then KILL.
+"""Signals to processes of containers, past the engine.
 
-Docker has no call for it. The command's process id, as the engine tells it, means something to us only if the engine
+hang_up ends a command whose caller has gone, as a terminal that is unplugged would: HUP to its process group, then
+KILL; Docker has no call for it. signal_container does what the engine would start three processes for, at a quarter of
+what the end of a container costs altogether. The process id, as the engine tells it, means something to us only if the engine
 runs on this machine, in our process namespace: so it must stand in the control group of the container first.
 """
 
@@ -27,6 +29,27 @@ async def hang_up(pid: int, container_id: str, running: Callable[[], Awaitable[b
                 _signal(pid, signal.SIGKILL)
             return
         await asyncio.sleep(0.05)
+
+
+def signal_container(pid: int, container_id: str, name: str) -> bool:
+    """To the container's first process. False where that cannot be told for sure: then the engine must do it."""
+    number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    if pid <= 1 or not isinstance(number, signal.Signals):
+        return False
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        # What the descriptor names stays the same process, so it is enough to look after opening it.
+        if not _belongs(pid, container_id):
+            return False
+        signal.pidfd_send_signal(process, number)
+    except OSError:
+        return False
+    finally:
+        os.close(process)
+    return True
 
 
 def _belongs(pid: int, container_id: str) -> bool:
