@@ -28,7 +28,9 @@ def configured(path: str, *, context: str) -> Kubeconfig:
 
 
 @asynccontextmanager
-async def connect(config: Kubeconfig, *, timeout: float | None, warn: Callable[[str], None]) -> AsyncIterator[Server]:
+async def connect(
+    config: Kubeconfig, *, timeout: float | None, warn: Callable[[str], None], request_id: str = ""
+) -> AsyncIterator[Server]:
     """`timeout` is each call's, in seconds; None waits for ever."""
     where, further = target(config.grpc)
     options = (*OPTIONS, *further)
@@ -38,4 +40,4 @@ async def connect(config: Kubeconfig, *, timeout: float | None, warn: Callable[[
         credentials = grpc.ssl_channel_credentials(config.ca, config.key, config.cert)
         channel = grpc.aio.secure_channel(where, credentials, options=options)
     async with channel:
-        yield Server(channel, token=config.token, timeout=timeout, warn=warn)
+        yield Server(channel, token=config.token, timeout=timeout, warn=warn, request_id=request_id)

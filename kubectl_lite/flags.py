@@ -117,9 +117,13 @@ def add_common(group: Any) -> None:
     group.add_argument("--kubeconfig", default="", help="default: $KUBECONFIG, else ~/.kube/config", metavar="FILE")
     group.add_argument("--context", default="", help="of the kubeconfig; default: its current one", metavar="NAME")
     group.add_argument("--request-timeout", default="30s", help="of one call; 0 is none", metavar="TIME")
+    group.add_argument(
+        "-v", "--v", type=int, default=0, dest="verbosity", metavar="LEVEL",
+        help="from 1 on an error tells the request's id, which the logs of server and nodes have too",
+    )  # fmt: skip
 
 
-VALUED = {"-n", "--namespace", "--kubeconfig", "--context", "--request-timeout"}
+VALUED = {"-n", "--namespace", "--kubeconfig", "--context", "--request-timeout", "-v", "--v"}
 """Common flags that take a value: they may stand before the verb."""
 
 

@@ -110,7 +110,10 @@ def list_subcommands(prog: str, verb: Verb) -> str:
 
 
 async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: dict[str, str], failed: int) -> int:
+    import os
+
     from kubeapi.clock import SystemClock
+    from kubeapi.request_id import fresh
     from kubectl_lite.connect import configured, connect
     from kubectl_lite.durations import parse_duration
     from kubectl_lite.names import Names
@@ -118,7 +121,8 @@ async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: di
 
     config = configured(args.kubeconfig or environ.get("KUBECONFIG", ""), context=args.context)
     timeout = parse_duration(args.request_timeout) or None
-    async with connect(config, timeout=timeout, warn=io.warn) as server:
+    given = fresh(int.from_bytes(os.urandom(16)))
+    async with connect(config, timeout=timeout, warn=io.warn, request_id=given) as server:
         session = Session(
             server=server,
             names=Names(server.discovery),
@@ -142,6 +146,8 @@ async def run_in(verb: Verb, args: argparse.Namespace, session: Any, failed: int
         return await verb.run(args, session)
     except ApiError as error:
         session.io.err.write(explain(error, session.address))
+        if args.verbosity > 0:
+            session.io.err.write(f"Request ID: {session.server.request_id}\n")
         return failed
 
 

@@ -19,6 +19,7 @@ from kubeapi.client.grpc_errors import translated
 from kubeapi.client.grpc_streams import RemoteCommand
 from kubeapi.pb.sampan.v1 import api_pb2 as pb
 from kubeapi.pb.sampan.v1.api_pb2_grpc import ApiServerStub
+from kubeapi.request_id import METADATA
 from kubeapi.scheme import Resource
 
 Object = dict[str, Any]
@@ -51,10 +52,19 @@ WRITING = Writing()
 
 class Server:
     def __init__(
-        self, channel: grpc.aio.Channel, *, token: str, timeout: float | None, warn: Callable[[str], None]
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        token: str,
+        timeout: float | None,
+        warn: Callable[[str], None],
+        request_id: str = "",
     ) -> None:
+        """`request_id`: of all that is asked here; the server and the nodes write it into their logs."""
         self._stub: Any = ApiServerStub(channel)
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        known = (("authorization", f"Bearer {token}" if token else ""), (METADATA, request_id))
+        self._metadata = tuple((name, value) for name, value in known if value)
+        self.request_id = request_id
         self._timeout = timeout
         self._warn = warn
 

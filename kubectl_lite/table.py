@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "port-forward": ("Debug", "port_forward", "Reach ports of a pod from here"),
     "attach": ("Debug", "attach", "Attach to a running container"),
     "exec": ("Debug", "exec", "Run a command in a container"),
+    "explain-pending": ("Debug", "explain_pending", "Tell why a pod waits, and what would have to change"),
     "events": ("Debug", "events", "Show what happened, in order of time"),
     "auth": ("Debug", "auth", "Ask what you may do"),
     "diff": ("Advanced", "diff", "Show what applying manifests would change"),

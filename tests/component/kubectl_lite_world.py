@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,6 +49,26 @@ class Result:
         return self.out.splitlines()
 
 
+class Told(io.StringIO):
+    """What a command that goes on has printed so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self._more.set()
+        return super().write(text)
+
+    async def lines(self, count: int) -> list[str]:
+        """As soon as there are so many."""
+        async with asyncio.timeout(10):
+            while self.getvalue().count("\n") < count:
+                self._more.clear()
+                await self._more.wait()
+        return self.getvalue().splitlines()
+
+
 @dataclass(slots=True)
 class World:
     api: Api
@@ -63,7 +84,25 @@ class World:
     async def run(self, *words: str, stdin: bytes = b"") -> Result:
         """As the command line does it, but for the connection."""
         out, err = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()
-        streams = Streams(out=out, err=err, stdin=io.BytesIO(stdin))
+        code = await self.run_into(Streams(out=out, err=err, stdin=io.BytesIO(stdin)), *words)
+        for warning in self.warnings:
+            err.write(f"Warning: {warning}\n")
+        self.warnings.clear()
+        return Result(code, out.buffer.getvalue().decode(errors="replace"), err.getvalue())  # type: ignore[attr-defined]
+
+    @asynccontextmanager
+    async def going_on(self, *words: str, live: bool = False) -> AsyncIterator[tuple[Told, Told]]:
+        """A command that does not end by itself: what it says, and what it complains of or tells a person."""
+        out, err = Told(), Told()
+        streams = Streams(out=out, err=err, stdin=io.BytesIO(), live=live)
+        task = asyncio.create_task(self.run_into(streams, *words))
+        try:
+            yield out, err
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def run_into(self, streams: Streams, *words: str) -> int:
         verb = load(words[0])
         try:
             chosen, prog, rest = subcommand(verb, f"kubectl-lite {words[0]}", list(words[1:]))
@@ -81,14 +120,10 @@ class World:
                 here=self.here,
                 address=self.address,
             )
-            code = await run_in(chosen, args, session)
+            return await run_in(chosen, args, session)
         except (UsageError, Failed) as error:
             streams.fail(str(error))
-            code = getattr(error, "code", 1)
-        for warning in self.warnings:
-            err.write(f"Warning: {warning}\n")
-        self.warnings.clear()
-        return Result(code, out.buffer.getvalue().decode(errors="replace"), err.getvalue())
+            return getattr(error, "code", 1)
 
     async def ok(self, *words: str, stdin: bytes = b"") -> str:
         result = await self.run(*words, stdin=stdin)
