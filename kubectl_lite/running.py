@@ -143,12 +143,13 @@ async def run_in(verb: Verb, args: argparse.Namespace, session: Any, failed: int
     from kubeapi.errors import ApiError
 
     try:
-        return await verb.run(args, session)
+        code = await verb.run(args, session)
     except ApiError as error:
         session.io.err.write(explain(error, session.address))
-        if args.verbosity > 0:
-            session.io.err.write(f"Request ID: {session.server.request_id}\n")
-        return failed
+        code = failed
+    if code and args.verbosity > 0:
+        session.io.err.write(f"Request ID: {session.server.request_id}\n")
+    return code
 
 
 def explain(error: Any, address: str) -> str:

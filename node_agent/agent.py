@@ -22,6 +22,7 @@ from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
 from kubeapi.clock import Clock, format_micro
 from kubeapi.errors import AlreadyExists, ApiError, Conflict, NotFound
+from kubeapi.logs import Subject, about
 from kubeapi.tasks import Backoff, forever
 from kubeapi.types.coordination_v1 import Lease, LeaseSpec
 from kubeapi.types.core_v1 import Node, NodeStatus, Pod, Service
@@ -191,7 +192,7 @@ class NodeAgent:
             await worker.run()
         except Exception:
             # A worker handles its own failures: this is a defect. It must not take the other pods down with it.
-            self._log.exception("the worker of pod %s died", uid)
+            self._log.exception("the worker of pod %s died", uid, extra=about(worker.pod))
         finally:
             if self.workers.get(uid) is worker:
                 del self.workers[uid]
@@ -215,7 +216,8 @@ class NodeAgent:
                     if seen.get(uid) != states:
                         worker.poke()
                 elif not any(pod.metadata.uid == uid for pod in self.pods.cache):
-                    self._log.info("removing the containers of pod %s, which is no more", uid)
+                    of = Subject("Pod", found[uid][0].pod_namespace, found[uid][0].pod_name)
+                    self._log.info("removing the containers of pod %s, which is no more", uid, extra=about(of))
                     await network.detach(uid)
                     for container in found[uid]:
                         await self._runtime.remove(container.id)

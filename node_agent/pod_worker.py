@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any
 
 from kubeapi.errors import ApiError, Conflict, NotFound
+from kubeapi.logs import concerns, subject_of
 from kubeapi.types.core_v1 import Container as ContainerWish
 from kubeapi.types.core_v1 import Pod
 from node_agent.admission import refusal
@@ -124,6 +125,7 @@ class PodWorker:
 
     async def run(self) -> None:
         """Returns when nothing of the pod is left here."""
+        concerns(subject_of(self._pod))
         async with asyncio.TaskGroup() as tasks:
             self._probes = ProbeSet(
                 tasks=tasks,

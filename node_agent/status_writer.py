@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from kubeapi.client.interface import Client, Write
 from kubeapi.errors import ApiError, Conflict, NotFound
+from kubeapi.logs import about
 from kubeapi.tasks import Backoff
 from kubeapi.types.core_v1 import Pod, PodStatus
 from node_agent.pod_status import OURS
@@ -103,7 +104,7 @@ class StatusWriter:
                 if await self._refresh(entry):
                     continue
             elif isinstance(result.error, ApiError) and result.error.http in (400, 403, 413, 422):
-                self._log.error("status of pod %s refused: %s", entry.pod.metadata.name, result.error)
+                self._log.error("the status of a pod was refused: %s", result.error, extra=about(entry.pod))
             else:
                 passing = result.error
                 continue

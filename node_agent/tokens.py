@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from kubeapi.client.interface import Client
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError
+from kubeapi.logs import about
 from kubeapi.types.authentication_v1 import BoundObjectReference, TokenRequest, TokenRequestSpec
 from kubeapi.types.core_v1 import Pod
 from kubeapi.types.meta_v1 import ObjectMeta
@@ -48,7 +49,7 @@ class Tokens:
         except ApiError as error:
             if kept is None or now >= kept.ends:
                 raise MissingReference(f"failed to fetch token: {error}") from error
-            self._log.warning("pod %s/%s: token not renewed: %s", pod.metadata.namespace, pod.metadata.name, error)
+            self._log.warning("a token was not renewed: %s", error, extra=about(pod))
         return kept.token
 
     def forget(self, uid: str) -> None:

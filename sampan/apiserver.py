@@ -16,6 +16,8 @@ from controlplane.apiserver.auth.tokens import TokenKeys
 from controlplane.apiserver.server import ApiServer, Tls, api_server
 from controlplane.storage.open import open_store
 from kubeapi.clock import SystemClock
+from kubeapi.logs import WRITES_FROM
+from sampan import logs
 
 HELP = "run the API server"
 
@@ -24,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sampan apiserver", description=HELP)
     add_flags(parser)
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(args)
     uvloop.run(_serve(args))
     return 0
 
@@ -45,6 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-key", type=Path, help="signs service account tokens; default: sa.key in --pki, if there"
     )
+    logs.add_flags(parser)
 
 
 def store_url(text: str) -> str:
@@ -83,6 +86,7 @@ async def serving(args: argparse.Namespace) -> AsyncIterator[ApiServer]:
             service_cidr=args.service_cidr,
             token_keys=TokenKeys(token_key),
             tokens=[StaticTokens.parse(text.splitlines())],
+            log_writes=args.verbosity >= WRITES_FROM,
         ) as server:
             logging.getLogger("sampan").info("serving HTTPS on %s, gRPC on %s", server.port, server.grpc_port)
             yield server

@@ -33,7 +33,7 @@ from kubeapi.client.controller import ControllerMetrics
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
-from sampan import election, health
+from sampan import election, health, logs
 
 HELP = "run the controllers"
 LEASE = "kube-controller-manager"
@@ -103,9 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--metrics-address", default="", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz (default: not)"
     )
     election.add_flags(parser, lease=LEASE)
+    logs.add_flags(parser)
     args = parser.parse_args(argv)
     election.check(parser, args)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(args)
     uvloop.run(election.until_stopped(_serve(args), name="controllers"))
     return 0
 

@@ -26,7 +26,7 @@ from controlplane.scheduler.metrics import Metrics as SchedulerMetrics
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import SystemClock
 from kubeapi.tasks import Backoff, forever
-from sampan import apiserver, controllers, election, health, scheduler
+from sampan import apiserver, controllers, election, health, logs, scheduler
 from sampan.cluster_layout import CONTROLLERS, SCHEDULER
 from sampan.cluster_pki import Identity
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser()
     args = flags.parse_args(argv)
     election.check(flags, args)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(args)
     uvloop.run(election.until_stopped(serve(args), name="controlplane"))
     return 0
 

@@ -42,7 +42,7 @@ from node_agent.server import NodeServer, Tls, start_server
 from node_agent.status_writer import StatusWriter
 from node_agent.vitals import node_usage, vitals
 from node_agent.volumes import Volumes
-from sampan import health
+from sampan import health, logs
 
 HELP = "run one node's agent"
 CLIENT_TTL = "kubelet_certificate_manager_client_ttl_seconds"
@@ -298,10 +298,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--metrics-address", default="", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz (default: not)"
     )
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
+    logs.add_flags(parser)
 
 
 def run_from(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(args, node=args.name)
     return int(uvloop.run(_main(args)))
 
 

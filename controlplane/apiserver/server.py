@@ -18,6 +18,7 @@ from controlplane.apiserver.auth.tokens import TokenKeys
 from controlplane.apiserver.build import SERVICE_CIDR, api_core
 from controlplane.apiserver.cache_metrics import CacheMetrics
 from controlplane.apiserver.context import RequestContext
+from controlplane.apiserver.doors.access import Access
 from controlplane.apiserver.doors.calls import Calls, find
 from controlplane.apiserver.doors.grpc import OPTIONS, GrpcDoor
 from controlplane.apiserver.doors.http import HttpDoor
@@ -68,10 +69,11 @@ async def api_server(
     service_cidr: str = SERVICE_CIDR,
     tokens: Iterable[TokenSource] = (),
     token_keys: TokenKeys | None = None,
+    log_writes: bool = False,
 ) -> AsyncIterator[ApiServer]:
     """`advertise` is the address that nodes reach us by; ports of 0 are chosen by the system."""
     public = advertise or host
-    metrics = Metrics()
+    metrics, access = Metrics(), Access(clock=clock, rng=rng, writes=log_writes)
     async with api_core(
         store=MeasuredStore(store, StoreMetrics(metrics.registry)),
         clock=clock,
@@ -98,8 +100,9 @@ async def api_server(
             clock=clock,
             ready=api.cache.synced.is_set,
             address=f"{public}:{port}",
+            access=access,
         )
-        door = GrpcDoor(calls, sessions=sessions, metrics=metrics, clock=clock)
+        door = GrpcDoor(calls, sessions=sessions, metrics=metrics, clock=clock, access=access)
         server = grpc.aio.server(options=OPTIONS)
         api_pb2_grpc.add_ApiServerServicer_to_server(door, server)
         credentials = grpc.ssl_server_credentials([(key, cert)], root_certificates=ca, require_client_auth=True)

@@ -11,6 +11,7 @@ from typing import Any
 from kubeapi.client.interface import Client
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound
+from kubeapi.logs import about
 from kubeapi.meta import get_condition
 from kubeapi.tasks import Backoff
 from kubeapi.types.core_v1 import Pod
@@ -116,10 +117,10 @@ class Reporter:
         except (NotFound, Conflict):
             return True
         except (BadRequest, Forbidden, Invalid) as error:
-            self._log.warning("report on %s/%s refused: %s", meta.namespace, meta.name, error)
+            self._log.warning("a report on a pod was refused: %s", error, extra=about(report.pod))
             return True
         except (ApiError, OSError) as error:
-            self._log.warning("cannot report on %s/%s: %s", meta.namespace, meta.name, error)
+            self._log.warning("cannot report on a pod now: %s", error, extra=about(report.pod))
             self._waiting.setdefault(meta.uid, report)
             return False
         return True

@@ -33,6 +33,7 @@ from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, BadRequest, Conflict, NotFound
+from kubeapi.logs import about
 from kubeapi.tasks import forever
 from kubeapi.types.core_v1 import PersistentVolumeClaim, Pod
 
@@ -203,7 +204,7 @@ class Scheduler:
                 self._assume(pod, decision)
         except Exception as error:
             if not isinstance(error, BadRequest):
-                self._log.exception("cannot decide about %s/%s", pod.metadata.namespace, pod.metadata.name)
+                self._log.exception("cannot decide about a pod", extra=about(pod))
             self._tell(pod, "SchedulerError", str(error))
             self.queue.retry(uid)
         self.metrics.attempt(result, self._clock.monotonic() - begun)
@@ -232,7 +233,7 @@ class Scheduler:
         if isinstance(error, NotFound):
             self.queue.remove(uid)
         else:
-            self._log.info("binding %s/%s failed: %s", pod.metadata.namespace, pod.metadata.name, error)
+            self._log.info("binding failed: %s", error, extra=about(pod))
             if not isinstance(error, Conflict):
                 self._tell(pod, "SchedulerError", f"binding rejected: {error}")
             self.queue.retry(uid)
@@ -316,7 +317,7 @@ class Scheduler:
             try:
                 await self._client.patch(PersistentVolumeClaim, name, note, namespace=pod.metadata.namespace)
             except (ApiError, OSError) as error:
-                self._log.warning("claim %s/%s: %s", pod.metadata.namespace, name, error)
+                self._log.warning("claim %s cannot be given its node: %s", name, error, extra=about(pod))
                 self.queue.hurry(pod.metadata.uid)
                 return
 
@@ -334,7 +335,7 @@ class Scheduler:
             except (NotFound, Conflict):
                 self._spared(pod, meta.uid)
             except (ApiError, OSError) as error:
-                self._log.warning("cannot preempt %s/%s: %s", meta.namespace, meta.name, error)
+                self._log.warning("cannot preempt a pod: %s", error, extra=about(victim))
                 self._spared(pod, meta.uid)
                 self.queue.hurry(pod.metadata.uid)
 

@@ -21,6 +21,7 @@ from kubeapi.client.informer import Informer, InformerMetrics, NoInformerMetrics
 from kubeapi.client.keys import Key, KubeObject, key_of
 from kubeapi.client.workqueue import AWAY, CONFLICTS, FAILURES, Monotonic, NoMetrics, QueueMetrics, WorkQueue
 from kubeapi.errors import ApiError, Conflict, ServiceUnavailable, Timeout, TooManyRequests
+from kubeapi.logs import Subject, concerning
 from kubeapi.tasks import Backoff
 
 K = TypeVar("K", bound=Hashable)
@@ -84,6 +85,8 @@ class Controller(Generic[K]):
         self._workers = workers
         self._log = log or logging.getLogger(name)
         self._metrics.employed(name, workers)
+        self._kind = next((informer.type.__name__ for informer, mapper in sources.items() if mapper is own_key), "")
+        """Of the objects that keys name; empty where that is not told."""
         for informer, mapper in sources.items():
             informer.subscribe(self._handler(mapper))
 
@@ -108,12 +111,18 @@ class Controller(Generic[K]):
         while True:
             key = await self.queue.get()
             try:
-                await self._visit(key)
+                with concerning(self._subject(key)):
+                    await self._visit(key)
             except BaseException:
                 self.queue.add(key)
                 raise
             finally:
                 self.queue.done(key)
+
+    def _subject(self, key: K) -> Subject:
+        if isinstance(key, Key):
+            return Subject(self._kind, key.namespace, key.name)
+        return Subject(self._kind, "", str(key))
 
     async def _visit(self, key: K) -> None:
         begun = self._clock.monotonic()

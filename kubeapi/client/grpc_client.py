@@ -35,6 +35,7 @@ from kubeapi.client.parents import resource_for
 from kubeapi.errors import from_status
 from kubeapi.pb.sampan.v1 import api_pb2 as pb
 from kubeapi.pb.sampan.v1.api_pb2_grpc import ApiServerStub
+from kubeapi.request_id import outgoing
 from kubeapi.scheme import Resource
 
 T = TypeVar("T")
@@ -115,7 +116,7 @@ class GrpcClient:
 
     async def _call(self, method: Any, request: Any) -> Any:
         with translated():
-            return await method(request, timeout=self._timeout, metadata=self._metadata)
+            return await method(request, timeout=self._timeout, metadata=(*self._metadata, *outgoing()))
 
     def _object(self, type_: type[T], reply: pb.ObjectReply) -> T:
         for warning in reply.warnings:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import grpc.aio
 from cryptography import x509
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from kubeapi import request_id
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
+from kubeapi.logs import Subject, concerns
 from kubeapi.pb.sampan.v1 import node_pb2 as pb
 from kubeapi.pb.sampan.v1 import node_pb2_grpc as pb_grpc
 from node_agent.dialing import Dialer
@@ -60,9 +63,11 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
         secure: bool,
         machine: Callable[[], Usage] | None = None,
         numbers: Callable[[], bytes] = bytes,
+        log: logging.Logger | None = None,
     ) -> None:
         """`machine` blocks shortly; None: there is none of its own. `numbers`: /metrics as Prometheus reads it."""
         self._machine, self._numbers = machine, numbers
+        self._log = log or logging.getLogger("sampan.node.server")
         self._node = node
         self._runtime = runtime
         self._observer = observer
@@ -78,6 +83,7 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
         try:
             with _told():
                 self._admit(context)
+                self._serve(context, "logs", request.container)
                 container = await self._find(request.container, previous=request.previous)
                 since = datetime.fromisoformat(request.since_time) if request.since_time else None
                 async with aclosing(read_log(self._runtime, container, request, since)) as pieces:
@@ -97,6 +103,7 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
             with _told():
                 self._admit(context)
                 start = (await _first(requests)).start
+                self._serve(context, "attach" if attach else "exec", start.container)
                 container = await self._find(start.container)
                 if container.state != "running":
                     raise BadRequest(f'container "{container.name}" in pod "{start.container.pod}" is not running')
@@ -111,6 +118,7 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
             with _told():
                 self._admit(context)
                 start = (await _first(requests)).start
+                self._serve(context, f"port-forward to {start.port}", start)
                 sandbox = next(
                     (c for c in await self._pod(start) if c.kind == "sandbox" and c.state == "running"), None
                 )
@@ -141,6 +149,13 @@ class NodeServer(pb_grpc.NodeAgentServicer):  # type: ignore[misc]
         except ApiError as error:
             await _abort(context, error)
         return pb.MetricsReply(content_type=CONTENT_TYPE_LATEST, body=self._numbers())
+
+    def _serve(self, context: Any, what: str, of: Any) -> None:
+        """This task now works for that request: all its lines of the log bear the request's id and the pod's name."""
+        request_id.current.set(request_id.incoming(context.invocation_metadata()))
+        concerns(Subject("Pod", of.namespace, of.pod))
+        container = getattr(of, "container", "")
+        self._log.info("%s%s", what, f", container {container}" if container else "")
 
     async def _find(self, ref: Any, *, previous: bool = False) -> Container:
         """The newest attempt, or the one before it. Raises BadRequest, NotFound."""

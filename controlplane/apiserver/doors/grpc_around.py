@@ -7,8 +7,9 @@ An error ends the call with the code of its class, and travels whole in the trai
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
+from random import Random
 from typing import Any
 
 import grpc
@@ -19,12 +20,15 @@ from cryptography.x509.oid import NameOID
 
 from controlplane.apiserver.auth.authn import User
 from controlplane.apiserver.auth.authz import Attributes
+from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
 from controlplane.apiserver.doors.calls import Calls, find
 from controlplane.apiserver.doors.metrics import NOWHERE, Metrics, Where, scope_of
 from controlplane.apiserver.streaming.sessions import Sessions
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, InternalError
+from kubeapi.logs import Subject
 from kubeapi.pb.sampan.v1 import api_pb2_grpc
+from kubeapi.request_id import METADATA
 from kubeapi.scheme import Resource
 
 log = logging.getLogger("sampan.grpc")
@@ -40,11 +44,13 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         metrics: Metrics,
         clock: Clock,
         insecure_user: User | None = None,
+        access: Access | None = None,
     ) -> None:
         self._calls = calls
         self._sessions = sessions
         self._metrics = metrics
         self._clock = clock
+        self._access = access or Access(clock=clock, rng=Random(0))
         self._insecure_user = insecure_user
         """Who everybody is on a listener without TLS: for tests."""
 
@@ -63,52 +69,92 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         self._calls.allow(user, ask)
         return resource
 
-    def _user(self, call: Any) -> User:
+    def _begin(self, call: Any) -> tuple[str, Mapping[str, str]]:
+        """The request's id, which goes back with the reply, and the caller's metadata."""
         headers = dict(call.invocation_metadata() or ())
+        given = self._access.begin(str(headers.get(METADATA, "")))
+        call.set_trailing_metadata(((METADATA, given),))
+        return given, headers
+
+    def _user(self, call: Any, headers: Mapping[str, str]) -> User:
         authorization = headers.get("authorization", "")
         subject = _subject(call) or self._insecure_user
         return self._calls.authenticator.user_of(subject=subject, authorization=str(authorization))
 
     async def _unary(self, verb: str, request: Any, call: Any, run: Callable[[User], Awaitable[Any]]) -> Any:
-        begun = self._clock.monotonic()
-        code = 200
+        begun = authorized = self._clock.monotonic()
+        code, user = 200, None
+        given, headers = self._begin(call)
         inflight, writes = self._metrics.inflight, verb not in ("get", "list")
         inflight[writes] += 1
         try:
-            return await run(self._user(call))
+            user = self._user(call, headers)
+            authorized = self._clock.monotonic()
+            return await run(user)
         except ApiError as error:
             code = error.http
-            await _abort(call, error)
+            await _abort(call, error, given)
         except Exception as error:
             if isinstance(error, grpc.aio.AbortError):
                 raise
             code = 500
             log.exception("a defect in %s", verb)
-            await _abort(call, InternalError("an error on the server has prevented the request from succeeding"))
+            await _abort(call, InternalError("an error on the server has prevented the request from succeeding"), given)
         finally:
             inflight[writes] -= 1
-            self._metrics.observe(_where(verb, request), code, self._clock.monotonic() - begun, "grpc")
+            seconds = self._clock.monotonic() - begun
+            self._metrics.observe(_where(verb, request), code, seconds, "grpc")
+            if code >= 500 or seconds > SLOW or (writes and self._access.writes):
+                stages = (("auth", authorized - begun), ("handle", begun + seconds - authorized))
+                self._tell(verb, request, code, user, seconds, stages)
 
     async def _streamed(
         self, verb: str, request: Any, call: Any, run: Callable[[User], AsyncIterator[Any]]
     ) -> AsyncIterator[Any]:
-        code = 200
+        begun = self._clock.monotonic()
+        code, user = 200, None
+        given, headers = self._begin(call)
         try:
-            async with aclosing(run(self._user(call))) as replies:  # type: ignore[type-var]
+            user = self._user(call, headers)
+            async with aclosing(run(user)) as replies:  # type: ignore[type-var]
                 with self._metrics.lasting(_where(verb, request)):
                     async for reply in replies:
                         yield reply
         except ApiError as error:
             code = error.http
-            await _abort(call, error)
+            await _abort(call, error, given)
         except Exception as error:
             if isinstance(error, grpc.aio.AbortError):
                 raise
             code = 500
             log.exception("a defect in %s", verb)
-            await _abort(call, InternalError("an error on the server has prevented the request from succeeding"))
+            await _abort(call, InternalError("an error on the server has prevented the request from succeeding"), given)
         finally:
             self._metrics.observe(_where(verb, request), code, None, "grpc")
+            if code >= 500:
+                self._tell(verb, request, code, user, self._clock.monotonic() - begun)
+
+    def _session_begins(self, user: User, subresource: str, namespace: str, pod: str) -> None:
+        subject = Subject("Pod", namespace, pod)
+        self._access.tell(
+            Ended(f"gRPC {subresource} pods/{namespace}/{pod}", 200, 0.0, user=user.name, subject=subject)
+        )
+
+    def _tell(
+        self,
+        verb: str,
+        request: Any,
+        code: int,
+        user: User | None,
+        seconds: float,
+        stages: tuple[tuple[str, float], ...] = (),
+    ) -> None:
+        _, group, version, plural, subresource, _ = _where(verb, request)
+        namespace, name = getattr(request, "namespace", ""), getattr(request, "name", "")
+        subject = subject_of(group, version, plural, namespace, name) if name else None
+        what = f"gRPC {verb} {'/'.join(part for part in (plural, namespace, name, subresource) if part)}"
+        who = user.name if user is not None else ""
+        self._access.tell(Ended(what, code, seconds, user=who, subject=subject, stages=stages))
 
 
 def _where(verb: str, request: Any) -> Where:
@@ -122,8 +168,8 @@ def _where(verb: str, request: Any) -> Where:
     return (verb, type_.group, type_.version, type_.resource, subresource, scope_of(name, request.namespace, verb))
 
 
-async def _abort(call: Any, error: ApiError) -> None:
-    trailer = ((STATUS_KEY, msgspec.json.encode(error.status())),)
+async def _abort(call: Any, error: ApiError, given: str) -> None:
+    trailer = ((STATUS_KEY, msgspec.json.encode(error.status())), (METADATA, given))
     await call.abort(grpc.StatusCode[error.grpc], error.message[:1000], trailer)
 
 

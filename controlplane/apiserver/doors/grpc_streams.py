@@ -56,6 +56,7 @@ class Streams(Around):
             start = first.start
             sub = "attach" if start.attach else "exec"
             self._calls.allow(user, Attributes("create", "", "pods", sub, start.namespace, start.pod))
+            self._session_begins(user, sub, start.namespace, start.pod)
             link = self._need_sessions().link
             wish = Wish(
                 start.namespace,
@@ -101,6 +102,7 @@ class Streams(Around):
                 raise BadRequest("the first message of a port-forward is its start")
             start = first.start
             self._calls.allow(user, Attributes("create", "", "pods", "portforward", start.namespace, start.pod))
+            self._session_begins(user, "portforward", start.namespace, start.pod)
             if not 0 < start.port < 65536:
                 raise BadRequest(f"port: {start.port} is no port; it must be from 1 to 65535")
             link = self._need_sessions().link

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
+from random import Random
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ from controlplane.apiserver import discovery
 from controlplane.apiserver.auth.attributes import AUTHENTICATED, Attributes, User
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors import encode
+from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
 from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, delete_options, find
 from controlplane.apiserver.doors.http1 import Reply, Request
 from controlplane.apiserver.doors.metrics import NOWHERE, READS, Metrics, Where, scope_of
@@ -47,6 +50,7 @@ from kubeapi.version import GIT_VERSION, MAJOR, MINOR
 
 log = logging.getLogger("sampan.http")
 OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+SESSIONS = ("exec", "attach", "portforward")
 HEALTH = ("/healthz", "/livez", "/readyz")
 JSON = [("Content-Type", "application/json")]
 MISSING = "the server could not find the requested resource"
@@ -73,17 +77,20 @@ class HttpDoor:
         clock: Clock,
         ready: Callable[[], bool],
         address: str = "",
+        access: Access | None = None,
     ) -> None:
         self._calls = calls
         self._sessions = sessions
         self._metrics = metrics
         self._clock = clock
+        self._access = access or Access(clock=clock, rng=Random(0))
         self._ready = ready
         self._address = address
         """host:port, as legacy discovery tells it."""
 
     async def handle(self, request: Request) -> Reply:
         begun = self._clock.monotonic()
+        given = self._access.begin(request.headers.get("audit-id", ""))
         info: RequestInfo | None = None
         inflight, writes = self._metrics.inflight, request.method not in READS
         inflight[writes] += 1
@@ -97,10 +104,37 @@ class HttpDoor:
             reply = refusal(InternalError("an error on the server has prevented the request from succeeding"))
         finally:
             inflight[writes] -= 1
-        self._count(info, reply, self._clock.monotonic() - begun)
+        seconds = self._clock.monotonic() - begun
+        reply.headers.append(("Audit-Id", given))
+        long = self._count(info, reply, seconds)
+        session = long and info is not None and info.subresource in SESSIONS
+        if reply.status >= 500 or session or (seconds > SLOW and not long) or (writes and self._access.writes):
+            self._tell(request, info, reply.status, begun, seconds)
         return reply
 
-    def _count(self, info: RequestInfo | None, reply: Reply, seconds: float) -> None:
+    def _tell(self, request: Request, info: RequestInfo | None, code: int, begun: float, seconds: float) -> None:
+        subject = None
+        if info is not None:
+            if info.path.startswith(HEALTH):
+                return  # who asks is told
+            subject = subject_of(info.group, info.version, info.resource, info.namespace, info.name)
+        authorized = request.authorized or begun + seconds
+        answered = request.answered or begun + seconds
+        stages = (
+            ("auth", authorized - begun),
+            ("store", answered - authorized),
+            ("encode", begun + seconds - answered),
+        )
+        what = f"{request.method} {request.target}"
+        self._access.tell(Ended(what, code, seconds, user=request.user, subject=subject, stages=stages))
+
+    def _answered(self, request: Request) -> datetime:
+        """The store's part is done; what follows is encoding, which wants to know how late it is."""
+        request.answered = self._clock.monotonic()
+        return self._clock.now()
+
+    def _count(self, info: RequestInfo | None, reply: Reply, seconds: float) -> bool:
+        """Whether it is a stream, which goes on."""
         long = not isinstance(reply.body, bytes) or reply.takeover is not None or reply.push is not None
         where: Where
         if info is not None and info.resource:
@@ -111,6 +145,7 @@ class HttpDoor:
         if long:
             self._metrics.follow(reply, where)
         self._metrics.observe(where, reply.status, None if long else seconds, "http")
+        return long
 
     async def _answer(self, request: Request, info: RequestInfo) -> Reply:
         if info.path.rstrip("/").startswith(HEALTH):
@@ -120,6 +155,7 @@ class HttpDoor:
         )
         user = self._impersonated(user, request)
         self._calls.allow(user, info.attributes())
+        request.user, request.authorized = user.name, self._clock.monotonic()
         if not info.resource:
             return await self._other(request, info)
         resource = find(info.group, info.version, info.resource)
@@ -175,7 +211,7 @@ class HttpDoor:
             form = wanted(accept)
             version = info.one("resourceVersion")
             item = await calls.get(ctx, resource, namespace, info.name, info.subresource, version)
-            return encode.one(resource, item, form, self._clock.now(), info.one("includeObject"))
+            return encode.one(resource, item, form, self._answered(request), info.one("includeObject"))
         if info.verb == "list":
             form = wanted(accept)
             listing = await calls.list(
@@ -189,7 +225,7 @@ class HttpDoor:
                 resource_version=info.one("resourceVersion"),
                 resource_version_match=info.one("resourceVersionMatch"),
             )
-            return encode.many(resource, listing, form, self._clock.now(), info.one("includeObject"))
+            return encode.many(resource, listing, form, self._answered(request), info.one("includeObject"))
         if info.verb == "watch":
             return await watch_reply(calls, ctx, resource, namespace, info, wanted(accept, watch=True), self._clock)
         if info.verb == "create":
@@ -198,19 +234,19 @@ class HttpDoor:
             item = await calls.create(ctx, resource, namespace, info.name, info.subresource, request.body, encoding)
             if info.subresource in PARENT_WRITES or info.resource == "bindings":
                 return Reply(201, list(JSON), msgspec.json.encode(success(201)))
-            return encode.one(resource, item, form, self._clock.now(), "", status=201)
+            return encode.one(resource, item, form, self._answered(request), "", status=201)
         if info.verb == "update":
             form = wanted(accept)
             encoding = body_encoding(request.headers.get("content-type", ""))
             item = await calls.update(ctx, resource, namespace, info.name, info.subresource, request.body, encoding)
-            return encode.one(resource, item, form, self._clock.now(), "")
+            return encode.one(resource, item, form, self._answered(request), "")
         if info.verb == "patch":
             form = wanted(accept)
             kind = patch_kind(request.headers.get("content-type", ""))
             if kind == "apply":
                 raise UnsupportedMediaType("server-side apply is not served yet; use client-side apply")
             item = await calls.patch(ctx, resource, namespace, info.name, info.subresource, request.body, kind)
-            return encode.one(resource, item, form, self._clock.now(), "")
+            return encode.one(resource, item, form, self._answered(request), "")
         return await self._delete(request, info, resource, ctx)
 
     async def _delete(self, request: Request, info: RequestInfo, resource: Resource, ctx: RequestContext) -> Reply:
@@ -235,7 +271,7 @@ class HttpDoor:
                 meta = deleted.item.object.metadata
                 details = {"name": meta.name, "group": resource.group, "kind": resource.plural, "uid": meta.uid}
                 return Reply(200, list(JSON), msgspec.json.encode(success(200, details)))
-            return encode.one(resource, deleted.item, form, self._clock.now(), "")
+            return encode.one(resource, deleted.item, form, self._answered(request), "")
         await self._calls.api.delete_collection(
             ctx,
             resource,

@@ -56,6 +56,12 @@ class Request:
     keep_alive: bool = True
     upgrade: bool = False
     http10: bool = False
+    user: str = ""
+    """Who asks, once that is known."""
+    authorized: float = 0.0
+    """When it was known who asks and that they may; 0: not yet. For the log of slow requests, as is the next."""
+    answered: float = 0.0
+    """When the store or the cache had answered, and encoding began."""
 
 
 Takeover = Callable[["Duplex"], Awaitable[None]]

@@ -21,6 +21,7 @@ import grpc.aio
 from controlplane.apiserver.streaming.node_link import EOF, NodeLink
 from kubeapi.errors import ApiError, BadRequest
 from kubeapi.pb.sampan.v1 import node_pb2 as pb
+from kubeapi.request_id import outgoing
 
 STDOUT, STDERR = 1, 2
 Emit = Callable[[int, bytes], Awaitable[None]]
@@ -90,7 +91,8 @@ async def converse(
     even while it does not read, because the command does not."""
     try:
         async with link.agent_of(plan.pod) as agent:
-            call = agent.Attach() if plan.attach else agent.Exec()
+            ask = agent.Attach if plan.attach else agent.Exec
+            call = ask(metadata=outgoing())
             try:
                 async with aclosing(inputs):
                     return await _both_ways(call, plan.start, inputs, emit, gone or asyncio.Event())

@@ -16,6 +16,7 @@ import grpc.aio
 from controlplane.apiserver.streaming.node_link import EOF, NodeLink
 from kubeapi.errors import BadRequest
 from kubeapi.pb.sampan.v1 import node_pb2 as pb
+from kubeapi.request_id import outgoing
 
 
 class PodConnection:
@@ -64,7 +65,7 @@ async def connection_to(
         namespace=meta["namespace"], pod=meta["name"], pod_uid=meta.get("uid", ""), port=port, address=address
     )
     async with link.agent_of(pod) as agent:
-        call = agent.PortForward()
+        call = agent.PortForward(metadata=outgoing())
         try:
             with suppress(asyncio.InvalidStateError):  # the call has ended already: reading tells why
                 await call.write(pb.PortForwardInput(start=start))

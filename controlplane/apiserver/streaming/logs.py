@@ -20,6 +20,7 @@ from controlplane.apiserver.streaming.node_link import EOF, NodeLink, translated
 from kubeapi.clock import Clock
 from kubeapi.errors import BadRequest
 from kubeapi.pb.sampan.v1 import node_pb2 as pb
+from kubeapi.request_id import outgoing
 
 PATIENCE = 0.5
 """Seconds to wait for the first bytes of a followed log before the reply begins without them."""
@@ -62,7 +63,7 @@ async def open_log(link: NodeLink, wish: LogWish, clock: Clock) -> AsyncGenerato
     )
     async with AsyncExitStack() as stack:
         agent = await stack.enter_async_context(link.agent_of(pod))
-        call = agent.ContainerLogs(request)
+        call = agent.ContainerLogs(request, metadata=outgoing())
         stack.callback(call.cancel)
         first = asyncio.create_task(call.read())
         try:
