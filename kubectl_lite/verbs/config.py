@@ -24,7 +24,7 @@ SECRETS = {
 }
 
 
-def _read(local: Local) -> dict[str, Any]:
+def read_config(local: Local) -> dict[str, Any]:
     from kubectl_lite import yaml_text
 
     file = local.config_file()
@@ -48,7 +48,7 @@ def _named(config: dict[str, Any], plural: str, name: str) -> dict[str, Any] | N
 
 
 async def _current(args: argparse.Namespace, local: Local) -> int:
-    name = _read(local).get("current-context")
+    name = read_config(local).get("current-context")
     if not name:
         raise Failed("current-context is not set; choose one with `kubectl-lite config use-context NAME`")
     local.io.say(name)
@@ -56,7 +56,7 @@ async def _current(args: argparse.Namespace, local: Local) -> int:
 
 
 async def _contexts(args: argparse.Namespace, local: Local) -> int:
-    config = _read(local)
+    config = read_config(local)
     entries = [e for e in config.get("contexts") or [] if not args.words or e["name"] in args.words]
     if args.words and len(entries) != len(set(args.words)):
         raise Failed(f"context {args.words} not found")
@@ -78,7 +78,7 @@ async def _contexts(args: argparse.Namespace, local: Local) -> int:
 def _names_of(plural: str) -> Run:
     async def run(args: argparse.Namespace, local: Local) -> int:
         local.io.say("NAME")
-        for name in sorted(str(entry["name"]) for entry in _read(local).get(plural) or []):
+        for name in sorted(str(entry["name"]) for entry in read_config(local).get(plural) or []):
             local.io.say(name)
         return 0
 
@@ -87,7 +87,7 @@ def _names_of(plural: str) -> Run:
 
 def _delete(plural: str, one: str) -> Run:
     async def run(args: argparse.Namespace, local: Local) -> int:
-        config, name = _read(local), _one(args)
+        config, name = read_config(local), _one(args)
         if _named(config, plural, name) is None:
             raise Failed(f"cannot delete {one} {name}, not in {local.config_file()}")
         _write(local, config | {plural: [e for e in config[plural] if e["name"] != name]})
@@ -104,7 +104,7 @@ def _delete(plural: str, one: str) -> Run:
 async def _rename(args: argparse.Namespace, local: Local) -> int:
     if len(args.words) != 2:
         raise UsageError("two names of a context are required: the present one, and the new one")
-    config, (old, new) = _read(local), args.words
+    config, (old, new) = read_config(local), args.words
     entry = _named(config, "contexts", old)
     if entry is None:
         raise Failed(f'cannot rename the context "{old}", it\'s not in {local.config_file()}')
@@ -118,7 +118,7 @@ async def _rename(args: argparse.Namespace, local: Local) -> int:
 
 
 async def _use(args: argparse.Namespace, local: Local) -> int:
-    config, name = _read(local), _one(args)
+    config, name = read_config(local), _one(args)
     if _named(config, "contexts", name) is None:
         raise Failed(f'no context exists with the name: "{name}"; see `kubectl-lite config get-contexts`')
     _write(local, config | {"current-context": name})
@@ -127,7 +127,7 @@ async def _use(args: argparse.Namespace, local: Local) -> int:
 
 
 async def _set_context(args: argparse.Namespace, local: Local) -> int:
-    config = _read(local)
+    config = read_config(local)
     name = config.get("current-context", "") if args.current else _one(args)
     entry = _named(config, "contexts", name)
     given = {"cluster": args.cluster, "user": args.user, "namespace": args.namespace}
@@ -142,7 +142,7 @@ async def _set_context(args: argparse.Namespace, local: Local) -> int:
 
 
 async def _view(args: argparse.Namespace, local: Local) -> int:
-    config = _read(local)
+    config = read_config(local)
     if args.minify:
         context = _named(config, "contexts", local.context or config.get("current-context", ""))
         if context is None:

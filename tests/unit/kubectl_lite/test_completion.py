@@ -9,7 +9,13 @@ from kubectl_lite.verbs.completion import candidates
 from kubectl_lite.verbs.cp import Place, place
 from kubectl_lite.verbs.port_forward import Pair, pair, pod_port
 
-THERE = {("pods", ""): ["web-1", "db-1"], ("pods", "x"): ["other"], ("nodes", ""): ["n1"], ("namespaces", ""): ["x"]}
+THERE = {
+    ("pods", ""): ["web-1", "db-1"],
+    ("pods", "x"): ["other"],
+    ("nodes", ""): ["n1"],
+    ("namespaces", ""): ["x"],
+    ("contexts", ""): ["sampan"],
+}
 
 
 async def names_of(kind: str, namespace: str) -> Sequence[str]:
@@ -25,6 +31,22 @@ async def names_of(kind: str, namespace: str) -> Sequence[str]:
         (["get", "pods", "w"], ["web-1"]),
         (["get", "pods/w"], ["pods/web-1"]),
         (["get", "-n", ""], ["x"]),
+        (["get", "--namespace", "=", ""], ["x"]),
+        (["get", "--namespace", "=", "x", "pods", "o"], ["other"]),
+        (["get", "--namespace="], ["--namespace=x"]),
+        (["--context", "s"], ["sampan"]),
+        (["get", "pods", "-o", "j"], ["json", "jsonpath="]),
+        (["get", "pods", "-o", "w"], ["wide"]),
+        (["describe", "--output=w"], []),
+        (["apply", "--dry-run", ""], ["none", "client", "server"]),
+        (["apply", "--dry-run=c"], ["--dry-run=client"]),
+        (["patch", "--type", "m"], ["merge"]),
+        (["get", "-A", "deploym"], ["deployments"]),
+        (["create", "dep"], ["deployment", "deploy"]),
+        (["config", "use-context", ""], ["sampan"]),
+        (["completion", "z"], ["zsh"]),
+        (["explain-pending", "w"], ["web-1"]),
+        (["top", "pods", "w"], ["web-1"]),
         (["get", "-n", "x", "pods", ""], ["other"]),
         (["logs", "d"], ["db-1"]),
         (["drain", ""], ["n1"]),
