@@ -246,8 +246,10 @@ async def test_a_debugger_sees_the_processes_of_its_target(world: World) -> None
 @pytest.mark.timeout(90)
 async def test_the_directory_of_a_pod_that_went_unseen_goes_too(world: World) -> None:
     ghost, other = world.data / "pods" / "ghost", world.data / "pods" / "of-another-node"
-    await asyncio.to_thread(own, ghost, "127.0.0.1")
+    making = world.data / "making"  # whole when it comes to where the agent looks
+    await asyncio.to_thread(own, making, "127.0.0.1")
     await asyncio.to_thread(own, other, "127.0.0.2")
-    await asyncio.to_thread(empty_dir, ghost / "volumes" / "v w", None, memory=True, limit=1 << 20)
+    await asyncio.to_thread(empty_dir, making / "volumes" / "v w", None, memory=True, limit=1 << 20)
+    await asyncio.to_thread(making.rename, ghost)
     await world.until(lambda: not ghost.exists(), within=60)
     assert await asyncio.to_thread(other.exists)
