@@ -15,6 +15,7 @@ from node_agent.checks import Target
 from node_agent.container_spec import BadConfig, container_spec
 from node_agent.environment import environment
 from node_agent.parts import Parts
+from node_agent.pod_events import PodEvents, in_words
 from node_agent.pod_plan import Blocked, Start
 from node_agent.pull_secrets import logins_for
 from node_agent.references import MissingReference
@@ -39,6 +40,7 @@ class ContainerStarter:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._events = PodEvents(parts.events)
         self._pull_failures = {}
         self.pulling = 0.0
         """Seconds spent on images so far."""
@@ -52,8 +54,8 @@ class ContainerStarter:
         pod_ip: str,
         volumes: Mapping[str, Place],
         pid_of: str = "",
-    ) -> Blocked | None:
-        """None: it runs. `pid_of`: the container whose processes it is to see."""
+    ) -> Container | Blocked:
+        """`pid_of`: the container whose processes it is to see."""
         parts, wish = self._parts, start.wish
         if (blocked := await self._image(pod, wish)) is not None:
             parts.metrics.container_refused(start.kind, blocked.reason)
@@ -88,36 +90,36 @@ class ContainerStarter:
         except ImageNotFound as error:
             return self._refuse_start(pod, start, "ErrImageNeverPull", str(error), PULL_FIRST)
         parts.metrics.container_started(start.kind, attempt=start.attempt)
-        self._say(pod, "Created", f"Created container: {wish.name}")
-        self._say(pod, "Started", f"Started container {wish.name}")
-        await self._post_start(pod, wish, container, sandbox, pod_ip)
-        return None
+        self._say(pod, wish, "Created", f"Created container: {wish.name}")
+        self._say(pod, wish, "Started", f"Started container {wish.name}")
+        return await self._post_start(pod, wish, container, sandbox, pod_ip)
 
     async def _post_start(
         self, pod: Pod, wish: ContainerWish, container: Container, sandbox: Container, pod_ip: str
-    ) -> None:
+    ) -> Container:
         if wish.lifecycle is None or wish.lifecycle.post_start is None:
-            return
+            return container
         target = Target(container, wish, pod_ip, sandbox.pid)
         verdict = await self._parts.checker.check("postStart", wish.lifecycle.post_start, target, timeout=HOOK_LIMIT)
         if not verdict.good:
-            self._warn(pod, "FailedPostStartHook", f"PostStartHook failed: {verdict.text}")
+            self._warn(pod, wish, "FailedPostStartHook", f"PostStartHook failed: {verdict.text}")
             grace = pod.spec.termination_grace_period_seconds
             await self._parts.runtime.stop(container.id, grace=30 if grace is None else grace)
+        return container
 
     async def _image(self, pod: Pod, wish: ContainerWish) -> Blocked | None:
         runtime, image = self._parts.runtime, wish.image
         if not _IMAGE.fullmatch(image):
             text = f'Failed to apply default image tag "{image}": couldn\'t parse image name'
-            return self._refuse(pod, "InvalidImageName", text, PULL_MOST, say="InspectFailed")
+            return self._refuse(pod, wish, "InvalidImageName", text, PULL_MOST, say="InspectFailed")
         policy = wish.image_pull_policy or "IfNotPresent"
         if policy != "Always" and await runtime.has_image(image):
-            self._say(pod, "Pulled", f'Container image "{image}" already present on machine')
+            self._say(pod, wish, "Pulled", f'Container image "{image}" already present on machine')
             return None
         if policy == "Never":
             text = f'Container image "{image}" is not present with pull policy of Never'
-            return self._refuse(pod, "ErrImageNeverPull", text, PULL_FIRST, say="ErrImageNeverPull")
-        self._say(pod, "Pulling", f'Pulling image "{image}"')
+            return self._refuse(pod, wish, "ErrImageNeverPull", text, PULL_FIRST, say="ErrImageNeverPull")
+        self._say(pod, wish, "Pulling", f'Pulling image "{image}"')
         begun = self._parts.clock.monotonic()
         try:
             logins = await self._logins(pod, image)
@@ -131,12 +133,14 @@ class ContainerStarter:
             self._pull_failures[image] = failures + 1
             delay = min(PULL_MOST, PULL_FIRST * 2.0 ** min(failures, 10))
             text = f'Failed to pull image "{image}": {error}'
-            self._warn(pod, "Failed", text)
-            return self._refuse(pod, "ErrImagePull", text, delay, event="Error: ErrImagePull")
+            self._warn(pod, wish, "Failed", text)
+            return self._refuse(pod, wish, "ErrImagePull", text, delay, event="Error: ErrImagePull")
         self._pull_failures.pop(image, None)
         took = self._parts.clock.monotonic() - begun
         self.pulling += took
-        self._say(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
+        words = in_words(took)
+        text = f'Successfully pulled image "{image}" in {words} ({words} including waiting)'
+        self._say(pod, wish, "Pulled", text)
         return None
 
     async def _logins(self, pod: Pod, image: str) -> list[Login]:
@@ -150,7 +154,7 @@ class ContainerStarter:
         if missing:
             text = f"Unable to retrieve some image pull secrets ({', '.join(missing)})"
             text += "; attempting to pull the image may not succeed."
-            self._warn(pod, "FailedToRetrieveImagePullSecret", text)
+            self._events.warn(pod, "FailedToRetrieveImagePullSecret", text)
         return logins_for(image, found)
 
     def _own_files(self, pod: Pod, start: Start, home: Path, pod_ip: str, mounts: list[Mount]) -> list[Mount]:
@@ -176,18 +180,26 @@ class ContainerStarter:
 
     def _refuse_start(self, pod: Pod, start: Start, reason: str, message: str, delay: float) -> Blocked:
         self._parts.metrics.container_refused(start.kind, reason)
-        return self._refuse(pod, reason, message, delay)
+        return self._refuse(pod, start.wish, reason, message, delay)
 
     def _refuse(
-        self, pod: Pod, reason: str, message: str, delay: float, *, say: str = "Failed", event: str = ""
+        self,
+        pod: Pod,
+        wish: ContainerWish,
+        reason: str,
+        message: str,
+        delay: float,
+        *,
+        say: str = "Failed",
+        event: str = "",
     ) -> Blocked:
         """`event`: its text, if that is another than the message of the status."""
-        self._warn(pod, say, event or (f"Error: {message}" if say == "Failed" else message))
+        self._warn(pod, wish, say, event or (f"Error: {message}" if say == "Failed" else message))
         now = self._parts.clock.now()
         return Blocked(reason, message, now + timedelta(seconds=delay), now)
 
-    def _say(self, pod: Pod, reason: str, message: str) -> None:
-        self._parts.events.event(pod, "Normal", reason, message)
+    def _say(self, pod: Pod, wish: ContainerWish, reason: str, message: str) -> None:
+        self._events.say(pod, reason, message, container=wish.name)
 
-    def _warn(self, pod: Pod, reason: str, message: str) -> None:
-        self._parts.events.event(pod, "Warning", reason, message)
+    def _warn(self, pod: Pod, wish: ContainerWish, reason: str, message: str) -> None:
+        self._events.warn(pod, reason, message, container=wish.name)

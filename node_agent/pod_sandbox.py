@@ -26,7 +26,7 @@ class PodSandbox:
         self._attached_to = ""
         self.ip = ""
 
-    async def make(self, pod: Pod, attempt: int) -> None:
+    async def make(self, pod: Pod, attempt: int) -> Container:
         """Raises Unable."""
         spec = self._spec(pod, attempt)
         try:
@@ -37,6 +37,7 @@ class PodSandbox:
         except CreateFailed as error:
             raise Unable("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}") from error
         await self.attach(pod, made)
+        return made
 
     async def attach(self, pod: Pod, sandbox: Container) -> None:
         """Gives the sandbox its network, once for each sandbox and run of the agent. Raises Unable."""

@@ -9,8 +9,8 @@ phase for ever. What a sync was doing then (a long image pull, say) is cancelled
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from contextlib import nullcontext
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum
@@ -25,6 +25,7 @@ from node_agent.checks import Target
 from node_agent.container_starter import HOOK_LIMIT, ContainerStarter
 from node_agent.last_words import LastWords
 from node_agent.parts import Parts
+from node_agent.pod_events import PodEvents
 from node_agent.pod_plan import Blocked, Observed, Plan, comes_back, is_sidecar, looked_into, plan_pod, restart_at
 from node_agent.pod_sandbox import PodSandbox, Unable
 from node_agent.pod_status import Circumstances, build_status, recorded_reports
@@ -56,6 +57,10 @@ class PodWorker:
     """Set once, for ever: the pod must not run any more."""
     _hurry: asyncio.Event
     """Set when a shorter grace has been asked for."""
+    _containers: Sequence[Container] | None
+    """What is on the machine, by the last list and by what we have done since; None: something may have changed."""
+    _stirred: int
+    """How often something may have changed: a list during which that happens is good for one look only."""
 
     def __init__(self, pod: Pod, parts: Parts) -> None:
         self.phase = Phase.SYNCING
@@ -63,11 +68,14 @@ class PodWorker:
         self._pod = pod
         self._parts = parts
         self._starter = ContainerStarter(parts)
+        self._events = PodEvents(parts.events)
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
         self._deleted = asyncio.Event()
         self._gone = False
+        self._containers = None
+        self._stirred = 0
         self._blocked: dict[str, Blocked] = {}
         self._probes: ProbeSet | None = None
         self._outcome = Plan()
@@ -121,7 +129,12 @@ class PodWorker:
 
     def poke(self) -> None:
         """Something may have changed on the machine."""
+        self._forget_containers()
         self._wake.set()
+
+    def _forget_containers(self) -> None:
+        self._containers = None
+        self._stirred += 1
 
     async def run(self) -> None:
         """Returns when nothing of the pod is left here."""
@@ -130,8 +143,8 @@ class PodWorker:
             self._probes = ProbeSet(
                 tasks=tasks,
                 checker=self._parts.checker,
-                changed=self.poke,
-                notice=lambda reason, text: self._warn(reason, text),
+                changed=self._wake.set,
+                notice=lambda container, reason, text: self._warn(reason, text, container),
                 rng=self._parts.rng,
             )
             while not self._ending.is_set():
@@ -139,6 +152,7 @@ class PodWorker:
                 delay = await self._attempt(self._sync(), self._ending)
                 await self._pause(delay)
             self.phase = Phase.TERMINATING
+            self._forget_containers()
             self._probes.stop()
             with self._parts.metrics.pod_work("terminating"):
                 await self._persist(self._terminate)
@@ -162,6 +176,7 @@ class PodWorker:
             self._warn("FailedSync", f"error syncing pod: {error}")
         except Exception:
             self._parts.log.exception("pod %s: unforeseen; trying again", self._name())
+        self._forget_containers()
         self._failures += 1
         return min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures - 1, 10))
 
@@ -172,7 +187,8 @@ class PodWorker:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
         except TimeoutError:
-            return
+            if delay:
+                self._forget_containers()
 
     async def _persist(self, step: Any) -> None:
         """Repeats a step of the end until it succeeds: what is left over would leak."""
@@ -202,6 +218,8 @@ class PodWorker:
         observed = await self._observe()
         plan = plan_pod(self._pod, observed, parts.clock.now())
         if plan.finished:
+            if plan.reason == "DeadlineExceeded":
+                self._say("DeadlineExceeded", plan.message)
             self._outcome = plan
             self._ending.set()
             return 0.0
@@ -215,19 +233,24 @@ class PodWorker:
                 self._ending.set()
                 return 0.0
         for stop in plan.stop:
-            self._say("Killing", stop.message)
+            self._say("Killing", stop.message, stop.container.name)
             await self._stop_one(stop.container, self._grace_of_restart(stop.container, observed), observed)
+            self._forget_containers()
         for container_id in plan.remove:
             with parts.metrics.runtime_operation("remove_container"):
                 await parts.runtime.remove(container_id)
+            self._know([c for c in self._containers or () if c.id != container_id])
         if plan.sandbox_attempt is not None:
-            await self._sandbox.make(self._pod, plan.sandbox_attempt)
+            if plan.sandbox_attempt:
+                self._say("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+            made = await self._sandbox.make(self._pod, plan.sandbox_attempt)
+            self._know([*(self._containers or ()), made])
             return 0.0
         sandbox = observed.sandbox()
         if sandbox is not None and sandbox.state == "running":
             await self._sandbox.attach(self._pod, sandbox)
             for start in plan.start:
-                blocked = await self._starter.start(
+                outcome = await self._starter.start(
                     self._pod,
                     start,
                     sandbox,
@@ -235,10 +258,18 @@ class PodWorker:
                     volumes=self._volumes,
                     pid_of=looked_into(self._pod, start.wish.name, observed),
                 )
-                self._block(start.wish.name, blocked)
-        await self._write(await self._observe())
+                if isinstance(outcome, Blocked):
+                    self._blocked[start.wish.name] = outcome
+                    self._forget_containers()
+                else:
+                    self._blocked.pop(start.wish.name, None)
+                    before = [c for c in self._containers or () if c.id != outcome.id]
+                    self._know([*before, outcome])
+                    if start.wish.lifecycle is not None:  # whose hook may have ended it
+                        self._forget_containers()
         if plan.start or plan.stop:
             return 0.0
+        await self._write(await self._observe())
         self._tell_of_back_offs(observed)
         now = parts.clock.now()
         waits = [REFRESH] if self._refreshes() else []
@@ -258,7 +289,7 @@ class PodWorker:
             if (at := restart_at(found)) is not None and at > now:
                 self._told.add(found.id)
                 text = f"{pod.metadata.name}_{pod.metadata.namespace}({self.uid})"
-                self._warn("BackOff", f"Back-off restarting failed container {wish.name} in pod {text}")
+                self._warn("BackOff", f"Back-off restarting failed container {wish.name} in pod {text}", wish.name)
 
     async def _prepare_volumes(self, before: Mapping[str, Place] | None) -> Mapping[str, Place]:
         """A pod that has its volumes keeps them, though what they show can no longer be read."""
@@ -270,12 +301,6 @@ class PodWorker:
                 raise
             self._warn("FailedMount", str(error))
             return before
-
-    def _block(self, name: str, blocked: Blocked | None) -> None:
-        if blocked is None:
-            self._blocked.pop(name, None)
-        else:
-            self._blocked[name] = blocked
 
     def _age_blocks(self, now: datetime) -> bool:
         """A pull that failed a moment ago is ErrImagePull; while its next try is waited for, ImagePullBackOff.
@@ -290,13 +315,23 @@ class PodWorker:
                 image = next((w.image for w in self._wishes().values() if w.name == name), "")
                 text = f'Back-off pulling image "{image}"'
                 self._blocked[name] = replace(blocked, reason="ImagePullBackOff", message=f"{text}: {blocked.message}")
-                self._parts.events.event(self._pod, "Normal", "BackOff", text)
-                self._warn("Failed", "Error: ImagePullBackOff")
+                self._say("BackOff", text, name)
+                self._warn("Failed", "Error: ImagePullBackOff", name)
                 self._wake.set()
         return young
 
+    def _know(self, containers: Sequence[Container]) -> None:
+        """After something of our own doing; unless others stirred meanwhile."""
+        if self._containers is not None:
+            self._containers = containers
+
     async def _observe(self) -> Observed:
-        containers = await self._parts.observer.of(self.uid)
+        """Asks the runtime only if something may have changed since it was last asked."""
+        if (containers := self._containers) is None:
+            before = self._stirred
+            containers = await self._parts.observer.of(self.uid)
+            if self._stirred == before:
+                self._containers = containers
         observed = Observed(containers=containers, blocked=self._blocked, start_time=self._start_time)
         await self._last_words.hear(containers, self._wishes())
         if self._probes is not None and self.phase is Phase.SYNCING:
@@ -360,9 +395,10 @@ class PodWorker:
         observed = await self._observe()
         sandbox = observed.sandbox()
         if sandbox is not None:
-            await self._parts.runtime.stop(sandbox.id, grace=LEAST_GRACE)
+            await self._parts.runtime.stop(sandbox.id, grace=0.0)  # it holds the namespaces, and nothing to finish
         if not self._pod.spec.host_network:
             await self._parts.network.detach(self.uid)
+        self._forget_containers()
         if not self._gone and (observed.containers or self._pod.status.phase not in ("Succeeded", "Failed")):
             self._restore_ip()
             await self._write(await self._observe(), ended=True)
@@ -381,12 +417,13 @@ class PodWorker:
         async with asyncio.TaskGroup() as tasks:
             for container in running:
                 if container.name not in sidecars:
-                    self._say("Killing", f"Stopping container {container.name}")
+                    self._say("Killing", f"Stopping container {container.name}", container.name)
                     tasks.create_task(self._stop_one(container, grace, observed))
         for name in reversed(sidecars):
             for container in running:
                 if container.name == name:
                     left = max(LEAST_GRACE, end - loop.time())
+                    self._say("Killing", f"Stopping container {name}", name)
                     await self._stop_one(container, left, observed)
         return True
 
@@ -402,7 +439,7 @@ class PodWorker:
                 "preStop", wish.lifecycle.pre_stop, target, timeout=min(grace, HOOK_LIMIT)
             )
             if not verdict.good:
-                self._warn("FailedPreStopHook", f"PreStopHook failed: {verdict.text}")
+                self._warn("FailedPreStopHook", f"PreStopHook failed: {verdict.text}", container.name)
         left = grace - (loop.time() - begun)
         with self._parts.metrics.runtime_operation("stop_container"):
             await self._parts.runtime.stop(container.id, grace=max(left, min(grace, LEAST_GRACE)))
@@ -426,23 +463,30 @@ class PodWorker:
     # terminated
 
     async def _clean_up(self) -> None:
+        """Nothing runs: the object goes first, then what has ended. What an agent leaves that dies here, the next one
+        removes, because no pod has it any more."""
         await self._parts.statuses.settle(self.uid)
-        for container in await self._parts.observer.of(self.uid):
-            await self._parts.runtime.remove(container.id)
+        self._forget_containers()
+        left = await self._parts.observer.of(self.uid)
+        for container in left:
+            if (
+                container.state == "running"
+            ):  # came after we had looked: the sync was cancelled while the runtime worked
+                await self._parts.runtime.remove(container.id)
         await self._parts.volumes.remove(self.uid)
         self._parts.statuses.forget(self.uid)
         if not self._gone:
             meta = self._pod.metadata
-            try:
+            with suppress(NotFound, Conflict):
                 await self._parts.client.delete(Pod, meta.name, meta.namespace, grace_seconds=0, uid=meta.uid)
-            except (NotFound, Conflict):
-                return
+        for container in left:
+            await self._parts.runtime.remove(container.id)
 
-    def _say(self, reason: str, message: str) -> None:
-        self._parts.events.event(self._pod, "Normal", reason, message)
+    def _say(self, reason: str, message: str, container: str = "") -> None:
+        self._events.say(self._pod, reason, message, container=container)
 
-    def _warn(self, reason: str, message: str) -> None:
-        self._parts.events.event(self._pod, "Warning", reason, message)
+    def _warn(self, reason: str, message: str, container: str = "") -> None:
+        self._events.warn(self._pod, reason, message, container=container)
 
     def _name(self) -> str:
         return f"{self._pod.metadata.namespace}/{self._pod.metadata.name}"

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,16 @@ PID_TRIES = 40
 """So often the engine is asked for the process id of a command that it has only just started."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    container: Container
+    stop_signal: str
+
+
 class DockerRuntime:
-    _known: dict[str, tuple[str, Container]]
-    """Inspected containers by id, with the state they were in: a container never goes back to an earlier state,
-    so one whose state is unchanged need not be inspected again."""
+    _known: dict[str, _Known]
+    """Inspected containers by id, running or exited: a container never goes back to an earlier state, so one whose
+    state is unchanged need not be inspected again."""
     _died: set[str]
     """Ids of which the engine has said that they ended: it says so before its own list knows, but an inspection
     waits until all is settled."""
@@ -158,15 +165,16 @@ class DockerRuntime:
 
     async def stop(self, container_id: str, *, grace: float) -> None:
         try:
-            raw = await self._inspect(container_id)
-            if not raw["State"].get("Running"):
+            found = self._known.get(container_id) if container_id not in self._died else None
+            if found is None:
+                found = self._note(await self._inspect(container_id))
+            if found.container.state != "running":
                 return
-            pid = int(raw["State"].get("Pid") or 0)
             if grace > 0:
-                await self._signal(container_id, pid, raw["Config"].get("StopSignal") or "SIGTERM")
+                await self._signal(container_id, found.container.pid, found.stop_signal)
                 if await self._ends_within(container_id, grace):
                     return
-            await self._signal(container_id, pid, "SIGKILL")
+            await self._signal(container_id, found.container.pid, "SIGKILL")
             await self._ends_within(container_id, LONGEST_END)
         except ContainerNotFound:
             return
@@ -176,7 +184,7 @@ class DockerRuntime:
         try:
             async with self._heavy:
                 known = self._known.get(container_id)
-                pid = known[1].pid if known is not None and known[1].state == "running" else 0
+                pid = known.container.pid if known is not None and known.container.state == "running" else 0
                 if signal_container(pid, container_id, "SIGKILL"):
                     await self._ends_within(container_id, LONGEST_END)
                 with _about_container():
@@ -322,15 +330,18 @@ class DockerRuntime:
 
     async def _look(self, container_id: str, state: str) -> Container | None:
         known = self._known.get(container_id) if container_id not in self._died else None
-        if known is not None and known[0] == state and state != "created":
-            return known[1]
+        if known is not None and known.container.state == state:
+            return known.container
         try:
-            container = container_of(await self._inspect(container_id))
+            return self._note(await self._inspect(container_id)).container
         except ContainerNotFound:
             return None
-        if container.state == state:
-            self._known[container_id] = (state, container)
-        return container
+
+    def _note(self, raw: Any) -> _Known:
+        made = _Known(container_of(raw), raw["Config"].get("StopSignal") or "SIGTERM")
+        if made.container.state != "created":
+            self._known[made.container.id] = made
+        return made
 
     async def _create_and_start(self, name: str, body: Mapping[str, Any], *, sandbox: bool = False) -> Container:
         timed = nullcontext if sandbox else self.timed
@@ -344,10 +355,7 @@ class DockerRuntime:
                         await self._engine.ask("POST", f"/containers/{container_id}/start")
                 finally:
                     self._ours.discard(container_id)
-            made = container_of(await self._inspect(container_id))
-        if made.state == "running":
-            self._known[container_id] = ("running", made)
-        return made
+            return self._note(await self._inspect(container_id)).container
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> str:
         try:
