@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 GRPC_EXTENSION = "sampan.dev/grpc"
 DEFAULT = "~/.kube/config"
 
@@ -76,15 +74,23 @@ def parse(text: str, *, context: str = "", base: Path = Path(), name: str = "kub
 def _read(text: str, name: str) -> dict[str, Any]:
     """Without kubeapi.codec, whose imports would double the time that kubectl-lite takes to start."""
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        config = json.loads(text) if text.startswith("{") else yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, ValueError) as error:
+        config = json.loads(text) if text.startswith("{") else _yaml(text)
+    except ValueError as error:
         raise KubeconfigError(f"{name} cannot be read: {error}") from error
     if not config:
         raise KubeconfigError(f"{name} is empty")
     if not isinstance(config, dict):
         raise KubeconfigError(f"{name} is no mapping")
     return config
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _named(config: dict[str, Any], plural: str, singular: str, wanted: str, file: str) -> dict[str, Any]:

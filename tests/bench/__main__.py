@@ -1,4 +1,4 @@
-"""All measurements, one after the other: `make bench`, or `python -m tests.bench [start api watch scheduler containers]`.
+"""All measurements, one after the other: `make bench`, or `python -m tests.bench [start api watch scheduler containers kubectl_lite]`.
 
 Each is a process of its own, so that none inherits the memory of another. One that fails is told, and the rest still runs.
 """
@@ -6,7 +6,7 @@ Each is a process of its own, so that none inherits the memory of another. One t
 import subprocess
 import sys
 
-ALL = ("start", "api", "watch", "scheduler", "containers")
+ALL = ("start", "api", "watch", "scheduler", "containers", "kubectl_lite")
 
 
 def main() -> int:
