@@ -40,6 +40,7 @@ from node_agent.node_object import (
     same_but_for_heartbeat,
 )
 from node_agent.parts import Observer, Parts
+from node_agent.pod_events import changes_of_node, tell_of_node
 from node_agent.pod_worker import PodWorker
 from node_agent.runtimes.errors import RuntimeFault
 from node_agent.runtimes.interface import Runtime
@@ -116,6 +117,7 @@ class NodeAgent:
         self._node_written = asyncio.Event()
         self._mac = ""
         self._unready = ""
+        self._told_start = False
         self._runtime_version = ""
         self._written = 0.0
         self.ready = asyncio.Event()
@@ -253,6 +255,7 @@ class NodeAgent:
             fresh = new_node(self._who, self._machine, mac=self._mac, status=status)
             try:
                 node = await self._client.create(fresh)
+                tell_of_node(self._events, node, changes_of_node([], node.status.conditions))
             except AlreadyExists:
                 node = await self._client.get(Node, self._who.name)
         ours = adopted(node, self._who, self._machine, mac=self._mac)
@@ -261,6 +264,9 @@ class NodeAgent:
                 node = await self._client.update(ours)
             except Conflict:
                 return await self._register()
+        if not self._told_start:
+            self._told_start = True
+            self._events.event(node, "Normal", "Starting", "Starting kubelet.")
         await self._write_status(node)
 
     async def _status_now(self, old: NodeStatus | None) -> NodeStatus:
@@ -279,12 +285,14 @@ class NodeAgent:
     async def _write_status(self, node: Node) -> None:
         while True:
             wanted = await self._status_now(node.status)
+            changed = list(changes_of_node(node.status.conditions, wanted.conditions))
             try:
                 await self._client.update(replace(node, status=wanted), subresource="status")
             except Conflict:
                 node = await self._client.get(Node, self._who.name)
                 continue
             self._written = self._clock.monotonic()
+            tell_of_node(self._events, node, changed)
             return
 
     async def _keep_status(self) -> None:
@@ -306,6 +314,8 @@ class NodeAgent:
     def _look_at_node(self, old: Node | None, new: Node | None) -> None:
         if (new or old).metadata.name == self._who.name:  # type: ignore[union-attr]
             self._node_written.set()
+            if old is not None and new is not None and old.spec.unschedulable != new.spec.unschedulable:
+                tell_of_node(self._events, new, ["NodeNotSchedulable" if new.spec.unschedulable else "NodeSchedulable"])
 
     async def _keep_lease(self) -> None:
         """Create or renew, for ever: silence of four periods makes the node NotReady. So one attempt may hang for one

@@ -13,8 +13,8 @@ from kubeapi.types.core_v1 import Probe
 from node_agent.checks import Checker, Target
 from node_agent.pod_plan import ProbeReport
 
-Notice = Callable[[str, str], None]
-"""(reason, message) of an event about the pod."""
+Notice = Callable[[str, str, str], None]
+"""(container, reason, message) of an event about one of the pod's containers."""
 
 
 class ProbeSet:
@@ -119,7 +119,7 @@ class ProbeSet:
     async def _once(self, kind: str, probe: Probe, target: Target) -> bool:
         verdict = await self._checker.check(kind, probe, target, timeout=probe.timeout_seconds or 1)
         if not verdict.good:
-            self._notice("Unhealthy", f"{kind.capitalize()} probe failed: {verdict.text}")
+            self._notice(target.wish.name, "Unhealthy", f"{kind.capitalize()} probe failed: {verdict.text}")
         return verdict.good
 
     def _set(self, target: Target, **fields: object) -> None:

@@ -32,6 +32,7 @@ from node_agent.metrics import NodeMetrics
 from node_agent.network.interface import PodNetwork
 from node_agent.node_object import Machine, NodeIdentity, allocatable, machine
 from node_agent.parts import HostlessNetwork, NodeFacts, Observer, Parts
+from node_agent.pod_events import COMPONENT
 from node_agent.reclaimer import VolumeReclaimer
 from node_agent.references import References
 from node_agent.runtimes.docker import DockerRuntime
@@ -104,7 +105,7 @@ def build(
     seen = observer or Observer(runtime)
     offered = allocatable(machine)
     measured = metrics or NodeMetrics()
-    events = EventRecorder(client, component="node-agent", clock=clock, rng=rng, host=config.name, log=logger)
+    events = EventRecorder(client, component=COMPONENT, clock=clock, rng=rng, host=config.name, log=logger)
     references = References(client, clock=clock)
     facts = NodeFacts(
         name=config.name,

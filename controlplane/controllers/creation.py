@@ -15,6 +15,7 @@ from typing import Any
 from controlplane.controllers.shared import Shared
 from kubeapi.client.cache import Cache
 from kubeapi.client.controller import Barrier
+from kubeapi.client.events import Teller
 from kubeapi.client.keys import Key, revision_of
 from kubeapi.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound, ServiceUnavailable, Timeout
 from kubeapi.meta import controller_reference, is_controlled_by, name_suffix, replace
@@ -75,7 +76,7 @@ class PodMaker:
                 if isinstance(result, BaseException) and not isinstance(result, ApiError):
                     raise result
                 if isinstance(result, ApiError):
-                    self._shared.events.event(owner, "Warning", "FailedCreate", f"Error creating: {result}")
+                    teller(self._shared, owner).event(owner, "Warning", "FailedCreate", f"Error creating: {result}")
                     return str(result)
             size *= 2
         return ""
@@ -105,7 +106,7 @@ class PodMaker:
                 self._unanswered.setdefault(key, []).append((slot, name))
                 raise
             self._barrier.wrote(key, revision_of(made))
-            self._shared.events.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {name}")
+            teller(self._shared, owner).event(owner, "Normal", "SuccessfulCreate", f"Created pod: {name}")
             return
         raise Conflict(f"no free name for a pod of {key} was found by chance")
 
@@ -119,8 +120,19 @@ async def delete_pods(shared: Shared, owner: Any, pods: Sequence[Pod]) -> list[P
             await shared.client.delete(Pod, meta.name, meta.namespace, uid=meta.uid)
         except (NotFound, Conflict):
             return False
-        shared.events.event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {meta.name}")
+        teller(shared, owner).event(owner, "Normal", "SuccessfulDelete", deleted_text(owner, meta.name))
         return True
 
     done = await asyncio.gather(*(delete(pod) for pod in pods))
     return [pod for pod, deleted in zip(pods, done, strict=True) if deleted]
+
+
+def teller(shared: Shared, owner: Any) -> Teller:
+    """Who tells the events about an owner of pods: replicaset-controller and so on."""
+    return shared.events.named(f"{owner.kind.lower()}-controller")
+
+
+def deleted_text(owner: Any, name: str) -> str:
+    if owner.kind == "StatefulSet":
+        return f"delete Pod {name} in StatefulSet {owner.metadata.name} successful"
+    return f"Deleted pod: {name}"

@@ -110,14 +110,27 @@ class EventRecorder:
         self._told: _Memory[tuple[Event, float]] = _Memory(limits.remembered)
         """Events as they stand on the server (no resourceVersion), and when they last happened."""
 
-    def event(self, about: KubeObject | ObjectReference, severity: Severity, reason: str, message: str) -> None:
+    def named(self, component: str) -> Teller:
+        """Tells in the name of one of several components that share this recorder."""
+        return Teller(self, component)
+
+    def event(
+        self,
+        about: KubeObject | ObjectReference,
+        severity: Severity,
+        reason: str,
+        message: str,
+        *,
+        component: str = "",
+    ) -> None:
         """Returns at once. `about` is the object, or a reference to it."""
+        source = component or self._component
         ref = about if isinstance(about, ObjectReference) else reference(about)
         now = self._clock.monotonic()
         if not self._admit((_identity(ref), reason), now):
             self.dropped += 1
             return
-        key, message = self._combine(ref, severity, reason, message[:1024], now)
+        key, message = self._combine(source, ref, severity, reason, message[:1024], now)
         moment = self._clock.now().replace(microsecond=0)
         known = self._pending.get(key) or self._flight.get(key)
         if known is None and (told := self._told.get(key)) is not None:
@@ -134,8 +147,8 @@ class EventRecorder:
                 type=severity,
                 reason=reason,
                 message=message,
-                source=EventSource(component=self._component, host=self._host),
-                reporting_component=self._component,
+                source=EventSource(component=source, host=self._host),
+                reporting_component=source,
                 reporting_instance=self._host,
                 first_timestamp=moment,
                 last_timestamp=moment,
@@ -216,10 +229,10 @@ class EventRecorder:
         return admitted
 
     def _combine(
-        self, ref: ObjectReference, severity: str, reason: str, message: str, now: float
+        self, source: str, ref: ObjectReference, severity: str, reason: str, message: str, now: float
     ) -> tuple[Hashable, str]:
         """The key under which the event is counted, and its text."""
-        kind = (_identity(ref), severity, reason)
+        kind = (source, _identity(ref), severity, reason)
         similar = self._similar.get(kind)
         if similar is None or now - similar.since > self._limits.window:
             similar = _Similar(now)
@@ -234,7 +247,17 @@ class EventRecorder:
         return f"{ref.name[:220]}.{self._rng.getrandbits(64):016x}"
 
 
-def reference(obj: Any) -> ObjectReference:
+@dataclass(frozen=True, slots=True)
+class Teller:
+    recorder: EventRecorder
+    component: str
+
+    def event(self, about: KubeObject | ObjectReference, severity: Severity, reason: str, message: str) -> None:
+        self.recorder.event(about, severity, reason, message, component=self.component)
+
+
+def reference(obj: Any, field_path: str = "") -> ObjectReference:
+    """`field_path`: of a part of it, as spec.containers{web}."""
     meta = obj.metadata
     return ObjectReference(
         api_version=obj.api_version,
@@ -243,6 +266,7 @@ def reference(obj: Any) -> ObjectReference:
         name=meta.name,
         uid=meta.uid,
         resource_version=meta.resource_version,
+        field_path=field_path,
     )
 
 

@@ -12,6 +12,9 @@ from kubeapi.errors import AlreadyExists, ApiError, Conflict, NotFound
 from kubeapi.meta import is_controlled_by, replace
 from kubeapi.types.batch_v1 import CronJob, CronJobStatus, Job
 
+COMPONENT = "cronjob-controller"
+"""Who tells the events."""
+
 
 class CronJobs:
     def __init__(self, shared: Shared) -> None:
@@ -43,7 +46,7 @@ class CronJobs:
         self._tell_finished(crons, jobs)
         todo = plan(crons, jobs, self._shared.clock.now())
         if todo.reason:
-            self._shared.events.event(crons, "Warning", todo.reason, todo.message)
+            self._shared.events.named(COMPONENT).event(crons, "Warning", todo.reason, todo.message)
         for job in (*todo.replace, *todo.forget):
             await self._delete(crons, job)
         status = todo.status
@@ -65,10 +68,12 @@ class CronJobs:
             self._made.wrote(key, revision_of(there))
             return there if is_controlled_by(there, crons) and not outcome(there) else None
         except ApiError as error:
-            self._shared.events.event(crons, "Warning", "FailedCreate", f"Error creating job: {error}")
+            self._shared.events.named(COMPONENT).event(crons, "Warning", "FailedCreate", f"Error creating job: {error}")
             raise
         self._made.wrote(key, revision_of(made))
-        self._shared.events.event(crons, "Normal", "SuccessfulCreate", f"Created job {made.metadata.name}")
+        self._shared.events.named(COMPONENT).event(
+            crons, "Normal", "SuccessfulCreate", f"Created job {made.metadata.name}"
+        )
         return made
 
     async def _write(self, key: Key, crons: CronJob, status: CronJobStatus) -> None:
@@ -79,11 +84,11 @@ class CronJobs:
         meta = job.metadata
         with suppress(NotFound, Conflict):
             await self._client.delete(Job, meta.name, meta.namespace, propagation="Background", uid=meta.uid)
-            self._shared.events.event(crons, "Normal", "SuccessfulDelete", f"Deleted job {meta.name}")
+            self._shared.events.named(COMPONENT).event(crons, "Normal", "SuccessfulDelete", f"Deleted job {meta.name}")
 
     def _tell_finished(self, crons: CronJob, jobs: list[Job]) -> None:
         active = {ref.uid for ref in crons.status.active}
         for job in jobs:
             if job.metadata.uid in active and (result := outcome(job)):
                 message = f"Saw completed job: {job.metadata.name}, condition: {result}"
-                self._shared.events.event(crons, "Normal", "SawCompletedJob", message)
+                self._shared.events.named(COMPONENT).event(crons, "Normal", "SawCompletedJob", message)

@@ -18,6 +18,9 @@ FAILED_AGAIN = Backoff(first=1.0, most=900.0, jitter=0.0)
 """Seconds until a pod that failed on a node is made there again."""
 GENERATION = "pod-template-generation"
 
+COMPONENT = "daemonset-controller"
+"""Who tells the events."""
+
 
 class DaemonSets:
     _failures: dict[tuple[Key, str], tuple[int, float]]
@@ -96,7 +99,7 @@ class DaemonSets:
             delay = FAILED_AGAIN.delay(count, None)
             self._failures[key, node_of(pod)] = (count + 1, now + delay)
             message = f"Found failed daemon pod {key_of(pod)} on node {node_of(pod)}, will try to kill it"
-            self._shared.events.event(pod, "Warning", "FailedDaemonPod", message)
+            self._shared.events.named(COMPONENT).event(pod, "Warning", "FailedDaemonPod", message)
         for pod in own:
             at = self._failures.get((key, node_of(pod)))
             if at is not None and at[1] + FAILED_AGAIN.most < now:

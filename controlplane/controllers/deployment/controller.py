@@ -24,6 +24,9 @@ from kubeapi.selectors import label_query
 from kubeapi.types.apps_v1 import Deployment, ReplicaSet
 from kubeapi.types.core_v1 import Pod
 
+COMPONENT = "deployment-controller"
+"""Who tells the events."""
+
 
 class Deployments:
     def __init__(self, shared: Shared) -> None:
@@ -139,7 +142,7 @@ class Deployments:
             raise Conflict(f"replica set {rs.metadata.name} is there already") from error
         except (Forbidden, Invalid) as error:
             status = refused(deployment.status, str(error), self._shared.clock.now().replace(microsecond=0))
-            self._shared.events.event(deployment, "Warning", "ReplicaSetCreateError", str(error))
+            self._shared.events.named(COMPONENT).event(deployment, "Warning", "ReplicaSetCreateError", str(error))
             if status != deployment.status:
                 await self._client.update(replace(deployment, status=status), subresource="status")
             raise
@@ -149,4 +152,4 @@ class Deployments:
 
     def _tell_scaled(self, deployment: Deployment, rs: ReplicaSet, way: str, before: int) -> None:
         message = f"Scaled {way} replica set {rs.metadata.name} from {before} to {replicas(rs)}"
-        self._shared.events.event(deployment, "Normal", "ScalingReplicaSet", message)
+        self._shared.events.named(COMPONENT).event(deployment, "Normal", "ScalingReplicaSet", message)

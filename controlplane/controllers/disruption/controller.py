@@ -15,6 +15,9 @@ from kubeapi.types.core_v1 import Pod, ReplicationController
 from kubeapi.types.meta_v1 import OwnerReference
 from kubeapi.types.policy_v1 import PodDisruptionBudget
 
+COMPONENT = "controllermanager"
+"""Who tells the events."""
+
 
 class Disruptions:
     def __init__(self, shared: Shared) -> None:
@@ -57,10 +60,12 @@ class Disruptions:
         ]
         todo = plan(budget, pods, self._scale_of, self._shared.clock.now().replace(microsecond=0))
         if todo.problem:
-            self._shared.events.event(budget, "Warning", "CalculateExpectedPodCountFailed", todo.problem)
+            self._shared.events.named(COMPONENT).event(
+                budget, "Warning", "CalculateExpectedPodCountFailed", todo.problem
+            )
         if todo.unmanaged:
             message = f"{todo.unmanaged} selected pods have no controller, and do not count"
-            self._shared.events.event(budget, "Warning", "UnmanagedPods", message)
+            self._shared.events.named(COMPONENT).event(budget, "Warning", "UnmanagedPods", message)
         if todo.status != budget.status:
             await self._shared.client.update(replace(budget, status=todo.status), subresource="status")
         return Done(requeue_after=max(todo.look_again, 0.0) + 1.0 if todo.look_again is not None else None)

@@ -125,7 +125,9 @@ class EndpointMirror:
             len(s.addresses) + len(s.not_ready_addresses) > MOST for s in endpoints.subsets
         ):
             message = f"A subset has more than {MOST} addresses; only so many of it are mirrored"
-            self._shared.events.event(endpoints, "Warning", "TooManyAddressesToMirror", message)
+            self._shared.events.named("endpointslice-mirroring-controller").event(
+                endpoints, "Warning", "TooManyAddressesToMirror", message
+            )
         return Done()
 
     async def _put(self, key: Key, old: EndpointSlice | None, wanted: EndpointSlice) -> None:

@@ -33,6 +33,10 @@ def is_collected(resource: Resource) -> bool:
     return resource.plural not in UNOWNED and resource.group not in UNLISTED_GROUPS and not older
 
 
+COMPONENT = "garbage-collector-controller"
+"""Who tells the events."""
+
+
 class ObjectKey(NamedTuple):
     type: Any
     key: Key
@@ -120,7 +124,7 @@ class GarbageCollector:
         except NotFound:
             if found is not None:
                 message = f"ownerRef {ref.kind}/{ref.name} {ref.uid} does not exist in namespace {namespace!r}"
-                self._shared.events.event(dependent, "Warning", "OwnerRefInvalidNamespace", message)
+                self._shared.events.named(COMPONENT).event(dependent, "Warning", "OwnerRefInvalidNamespace", message)
             return "absent"
         if live.metadata.uid != ref.uid:
             return "absent"

@@ -29,6 +29,10 @@ def _tracked(pod: Pod) -> Iterable[Key]:
     return () if key is None else (key,)
 
 
+COMPONENT = "job-controller"
+"""Who tells the events."""
+
+
 class Jobs:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -129,7 +133,7 @@ class Jobs:
         return replace(pod, metadata=meta, spec=spec)
 
     def _tell(self, before: Job, after: Job) -> None:
-        event = self._shared.events.event
+        event = self._shared.events.named(COMPONENT).event
         for type_, way in (("Suspended", "Suspended"),):
             was, is_ = is_true(before.status.conditions, type_), is_true(after.status.conditions, type_)
             if is_ and not was:

@@ -8,6 +8,9 @@ from kubeapi.client.controller import Controller, Done, own_key
 from kubeapi.client.keys import Key
 from kubeapi.types.core_v1 import Node
 
+COMPONENT = "cidrAllocator"
+"""Who tells the events."""
+
 
 class NodeIpam:
     _given: dict[str, str]
@@ -39,8 +42,8 @@ class NodeIpam:
         taken |= {cidr for name, cidr in self._given.items() if name != key.name}
         cidr = self._given.get(key.name) or next_cidr(self._cluster_cidr, taken)
         if cidr is None:
-            message = f"no part of {self._cluster_cidr} is left for the pods of this node"
-            self._shared.events.event(node, "Warning", "CIDRNotAvailable", message)
+            message = f"Node {node.metadata.name} status is now: CIDRNotAvailable"
+            self._shared.events.named(COMPONENT).event(node, "Normal", "CIDRNotAvailable", message)
             return Done(requeue_after=30.0)
         self._given[key.name] = cidr
         await self._shared.client.patch(Node, key.name, {"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import datetime
+from typing import Literal
 
 from controlplane.controllers.nodelifecycle.plan import conditions_of, plan_eviction, taints_of, unready
 from controlplane.controllers.shared import Shared
@@ -18,12 +19,17 @@ from kubeapi.types.core_v1 import Node, Pod
 LEASES = "kube-node-lease"
 GRACE = 40.0
 
+COMPONENT = "node-controller"
+"""Who tells the events."""
+
 
 class NodeLifecycle:
     _heard: dict[str, tuple[tuple[str, datetime | None], float]]
     """Node name to its last sign of life, and when, by our own clock, we saw it first."""
     _taints: dict[str, dict[tuple[str, str, str], datetime]]
     """By node, since when each taint (key, value, effect) is known."""
+    _registered: dict[str, Node]
+    """As we saw them last: what their going is told about."""
 
     def __init__(self, shared: Shared, *, grace: float = GRACE, pod_eviction: float | None = None) -> None:
         self._shared = shared
@@ -33,7 +39,7 @@ class NodeLifecycle:
         self._nodes = shared.informers.of(Node)
         self._leases = shared.informers.of(Lease)
         self._pods = shared.informers.of(Pod, {"node": by_node})
-        self._heard, self._taints = {}, {}
+        self._heard, self._taints, self._registered = {}, {}, {}
         self.controller: Controller[Key] = Controller(
             "nodelifecycle",
             self.reconcile,
@@ -49,7 +55,15 @@ class NodeLifecycle:
         if node is None:
             self._heard.pop(key.name, None)
             self._taints.pop(key.name, None)
+            if (gone := self._registered.pop(key.name, None)) is not None:
+                message = f"Node {key.name} event: Removing Node {key.name} from Controller"
+                self._tell(gone, "Normal", "RemovingNode", message)
             return Done()
+        if key.name not in self._registered:
+            self._tell(
+                node, "Normal", "RegisteredNode", f"Node {key.name} event: Registered Node {key.name} in Controller"
+            )
+        self._registered[key.name] = node
         silence = self._silence(node)
         now = self._shared.clock.now().replace(microsecond=0)
         node = await self._judge(node, silence >= self._grace, now)
@@ -84,8 +98,7 @@ class NodeLifecycle:
         if conditions != node.status.conditions:
             status = replace(node.status, conditions=conditions)
             node = await self._client.update(replace(node, status=status), subresource="status")
-            message = f"Node {node.metadata.name} status is now: NodeNotReady"
-            self._shared.events.event(node, "Normal", "NodeNotReady", message)
+            self._tell(node, "Normal", "NodeNotReady", f"Node {node.metadata.name} status is now: NodeNotReady")
         taints = taints_of(node, node.status.conditions, now)
         if taints != node.spec.taints:
             node = await self._client.update(replace(node, spec=replace(node.spec, taints=taints)))
@@ -97,6 +110,10 @@ class NodeLifecycle:
             if lost is not None:
                 with suppress(NotFound, Conflict):
                     await self._client.update(lost, subresource="status")
+                    self._tell(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+    def _tell(self, about: Node | Pod, severity: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        self._shared.events.named(COMPONENT).event(about, severity, reason, message)
 
     def _dated(self, node: Node) -> Node:
         """Taints that people put carry no time: what counts is when we first saw them."""
@@ -126,7 +143,8 @@ class NodeLifecycle:
             with suppress(NotFound, Conflict):
                 await self._client.delete(Pod, name, namespace, grace_seconds=grace, uid=pod.metadata.uid)
                 message = f"Marking for deletion Pod {namespace}/{name}"
-                self._shared.events.event(pod, "Normal", "TaintManagerEviction", message)
+                taints = self._shared.events.named("taint-eviction-controller")
+                taints.event(pod, "Normal", "TaintManagerEviction", message)
 
         await asyncio.gather(*(evict(pod) for pod in todo.pods))
         return todo.look_again

@@ -27,6 +27,9 @@ from kubeapi.types.core_v1 import PersistentVolumeClaim, Pod
 
 FAILED_AGAIN = 1.0
 
+COMPONENT = "statefulset-controller"
+"""Who tells the events."""
+
 
 class StatefulSets:
     def __init__(self, shared: Shared) -> None:
@@ -101,30 +104,29 @@ class StatefulSets:
             made = await self._client.get(Pod, pod.metadata.name, key.namespace)
             if not is_controlled_by(made, owner):
                 message = f"create Pod {pod.metadata.name} in StatefulSet {key.name} failed: the name is taken"
-                self._shared.events.event(owner, "Warning", "FailedCreate", message)
+                self._shared.events.named(COMPONENT).event(owner, "Warning", "FailedCreate", message)
                 return message
         except ApiError as error:
             message = f"create Pod {pod.metadata.name} in StatefulSet {key.name} failed error: {error}"
-            self._shared.events.event(owner, "Warning", "FailedCreate", message)
+            self._shared.events.named(COMPONENT).event(owner, "Warning", "FailedCreate", message)
             return message
         self._pods.wrote(key, made)
         message = f"create Pod {pod.metadata.name} in StatefulSet {key.name} successful"
-        self._shared.events.event(owner, "Normal", "SuccessfulCreate", message)
+        self._shared.events.named(COMPONENT).event(owner, "Normal", "SuccessfulCreate", message)
         return ""
 
     async def _make_claims(self, owner: StatefulSet, ordinal: int) -> bool:
         for claim in claims_for(owner, ordinal):
             there = self._claims.get(key_of(claim))
             if there is None:
+                owners = claim_owners(owner, claim, ordinal, None)
                 with suppress(AlreadyExists):
                     there = await self._client.create(
-                        replace(
-                            claim,
-                            metadata=replace(
-                                claim.metadata, owner_references=claim_owners(owner, claim, ordinal, None)
-                            ),
-                        )
+                        replace(claim, metadata=replace(claim.metadata, owner_references=owners))
                     )
+                    name, pod = claim.metadata.name, f"{owner.metadata.name}-{ordinal}"
+                    message = f"create Claim {name} Pod {pod} in StatefulSet {owner.metadata.name} success"
+                    self._shared.events.named(COMPONENT).event(owner, "Normal", "SuccessfulCreate", message)
             if there is not None and there.metadata.deletion_timestamp is not None:
                 return False
         return True

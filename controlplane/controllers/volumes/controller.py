@@ -27,6 +27,10 @@ def claims_of(pod: Pod) -> list[Key]:
     return [Key(pod.metadata.namespace, name) for name in names]
 
 
+COMPONENT = "persistentvolume-controller"
+"""Who tells the events."""
+
+
 class Volumes:
     def __init__(self, shared: Shared, *, directory: str = DIRECTORY) -> None:
         self._shared = shared
@@ -105,7 +109,7 @@ class Volumes:
         class_ = self._classes.cache.find(class_of(claim)) if class_of(claim) else None
         todo = plan_claim(claim, class_, list(self._volumes.cache), list(self._nodes.cache), self._directory)
         if todo.message:
-            self._shared.events.event(claim, todo.severity, todo.reason, todo.message)
+            self._shared.events.named(COMPONENT).event(claim, todo.severity, todo.reason, todo.message)
         match todo.step:
             case "bind" if todo.volume is not None:
                 await self._bind(claim, todo.volume)
@@ -176,7 +180,7 @@ class Volumes:
             if RECLAIM in volume.metadata.finalizers and RECLAIM not in todo.finalizers:
                 node = volume.metadata.labels.get(VOLUME_NODE)
                 message = f"node {node} is gone, and the directory of the volume with it"
-                self._shared.events.event(volume, "Warning", "VolumeDirectoryLost", message)
+                self._shared.events.named(COMPONENT).event(volume, "Warning", "VolumeDirectoryLost", message)
             metadata = replace(volume.metadata, finalizers=todo.finalizers)
             await self._client.update(replace(volume, metadata=metadata))
         if volume.metadata.deletion_timestamp is not None:
@@ -186,7 +190,7 @@ class Volumes:
             status = replace(volume.status, phase=todo.phase, message=todo.message, last_phase_transition_time=now)
             volume = await self._client.update(replace(volume, status=status), subresource="status")
             if todo.phase == "Failed":
-                self._shared.events.event(volume, "Warning", "VolumeFailedDelete", todo.message)
+                self._shared.events.named(COMPONENT).event(volume, "Warning", "VolumeFailedDelete", todo.message)
         if todo.delete:
             with suppress(NotFound):
                 await self._client.delete(PersistentVolume, key.name, uid=volume.metadata.uid)

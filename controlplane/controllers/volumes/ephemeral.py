@@ -36,6 +36,10 @@ def claims_for(pod: Pod) -> list[PersistentVolumeClaim]:
     return found
 
 
+COMPONENT = "persistentvolume-controller"
+"""Who tells the events."""
+
+
 class EphemeralClaims:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -67,7 +71,7 @@ class EphemeralClaims:
             if not is_controlled_by(there, pod):
                 foreign = True
                 message = f"PVC {key_of(claim)} was not created for pod {key} (pod is not owner)"
-                self._shared.events.event(pod, "Warning", "FailedBinding", message)
+                self._shared.events.named(COMPONENT).event(pod, "Warning", "FailedBinding", message)
         return Done(requeue_after=FOREIGN_CLAIM_AGAIN if foreign else None)
 
 

@@ -89,7 +89,9 @@ def plan_claim(
     if class_ is None:
         name = class_of(claim)
         text = f'storageclass.storage.k8s.io "{name}" not found' if name else _NOTHING
-        return ClaimPlan("pending", reason="ProvisioningFailed" if name else "FailedBinding", message=text)
+        if name:
+            return ClaimPlan("pending", reason="ProvisioningFailed", message=text, severity="Warning")
+        return ClaimPlan("pending", reason="FailedBinding", message=text)
     if class_.provisioner == PROVISIONER:
         return _provision(claim, class_, node or _any_node(claim, nodes), directory)
     if class_.provisioner == NO_PROVISIONER:
