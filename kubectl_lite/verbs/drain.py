@@ -20,7 +20,6 @@ from kubectl_lite.verbs.cordon import mark, nodes
 from kubectl_lite.verbs.delete import gone
 from kubectl_lite.writing import dry_run_of
 
-RETRY = 5.0
 MIRROR = "kubernetes.io/config.mirror"
 Object = dict[str, Any]
 
@@ -34,6 +33,9 @@ def _flags(flags: Flags) -> None:
     flags.switch("--disable-eviction", help="delete, past disruption budgets")
     flags.number("--grace-period", default=-1, help="seconds that a pod gets; default: what it asks for")
     flags.value("--timeout", default="0s", help="give up after this long; 0: never", metavar="TIME")
+    flags.value(
+        "--retry-every", default="5s", help="how often a pod that a budget protects is asked again", metavar="TIME"
+    )
     flags.dry_run()
 
 
@@ -44,6 +46,7 @@ def sort_out(pods: list[Object], args: Any) -> tuple[list[Object], list[str], li
     bare: list[str] = []
     daemons: list[str] = []
     left: list[str] = []
+    forced: list[str] = []
     for pod in pods:
         metadata = pod["metadata"]
         name = f"{metadata.get('namespace', '')}/{metadata['name']}"
@@ -61,6 +64,8 @@ def sort_out(pods: list[Object], args: Any) -> tuple[list[Object], list[str], li
         if owner is None and not finished and not args.force:
             bare.append(name)
             continue
+        if owner is None and not finished:
+            forced.append(name)
         evict.append(pod)
     faults = []
     if daemons:
@@ -71,7 +76,8 @@ def sort_out(pods: list[Object], args: Any) -> tuple[list[Object], list[str], li
         )
     if bare:
         faults.append(f"cannot delete Pods that declare no controller (use --force to override): {', '.join(bare)}")
-    return evict, faults, [f"ignoring DaemonSet-managed Pods: {', '.join(left)}"] if left else []
+    warnings = [f"deleting Pods that declare no controller: {', '.join(forced)}"] if forced else []
+    return evict, faults, warnings + ([f"ignoring DaemonSet-managed Pods: {', '.join(left)}"] if left else [])
 
 
 async def run(args: argparse.Namespace, session: Session) -> int:
@@ -97,7 +103,14 @@ async def run(args: argparse.Namespace, session: Session) -> int:
                         where = Chosen(pods, pod["metadata"]["name"], pod["metadata"]["namespace"])
                         tasks.create_task(_evict(where, args, session))
             except TimeoutError:
-                raise Failed(f'unable to drain node "{one.name}": timed out after {args.timeout}') from None
+                left, _ = await session.server.list(pods, "", fields=f"spec.nodeName={one.name}")
+                names = {pod["metadata"]["uid"]: pod["metadata"]["name"] for pod in left}
+                still = ", ".join(names[uid] for uid in (pod["metadata"]["uid"] for pod in evict) if uid in names)
+                raise Failed(
+                    f'unable to drain node "{one.name}": timed out after {args.timeout}; still there: {still}\n'
+                    "`kubectl-lite get pdb -A` tells which disruption budgets allow none now; "
+                    f"`kubectl-lite uncordon {one.name}` takes the cordon back."
+                ) from None
         note = {"client": " (dry run)", "server": " (server dry run)"}.get(dry, "")
         session.io.say(f"node/{one.name} drained{note}")
     return 0
@@ -124,9 +137,9 @@ async def _evict(one: Chosen, args: argparse.Namespace, session: Session) -> Non
             return
         except TooManyRequests as error:
             session.io.tell(
-                f'error when evicting pods/"{one.name}" -n "{one.namespace}" (will retry after {RETRY:.0f}s): {error}'
+                f'error when evicting pods/"{one.name}" -n "{one.namespace}" (will retry after {args.retry_every}): {error}'
             )
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(parse_duration(args.retry_every))
     await gone(one, session)
     session.io.say(f"pod/{one.name} evicted")
     session.io.out.flush()

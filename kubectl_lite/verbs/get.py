@@ -216,12 +216,19 @@ def _sorted(values: list[Any], objects: Sequence[dict[str, Any]], path: str) -> 
     found = [next(iter(template.results(obj)), None) for obj in objects]
     if objects and all(value is None for value in found):
         raise UsageError(f"couldn't find any field with path {jsonpath.relaxed(path)!r} in the list of objects")
+    if all(value is None or (isinstance(value, str) and _QUANTITY.fullmatch(value)) for value in found):
+        from kubeapi.quantity import parse
+
+        found = [None if value is None else float(parse(value)) for value in found]
     order = sorted(range(len(values)), key=lambda i: _rank(found[i]))
     return [values[i] for i in order]
 
 
+_QUANTITY = re.compile(r"[+-]?\d+(\.\d+)?([numkMGTPE]|[KMGTPE]i)?")
+
+
 def _rank(value: Any) -> tuple[int, float, list[tuple[int, int | str]]]:
-    """Numbers by size, quantities too; text in natural order, so that web-10 comes after web-9."""
+    """Numbers by size; text in natural order, so that web-10 comes after web-9."""
     if value is None:
         return (0, 0.0, [])
     if isinstance(value, int | float):

@@ -69,6 +69,11 @@ class Told(io.StringIO):
         return self.getvalue().splitlines()
 
 
+def captured(stdin: bytes = b"") -> Streams:
+    """Whose `out` and `err` are text in memory."""
+    return Streams(out=io.StringIO(), err=io.StringIO(), stdin=io.BytesIO(stdin))
+
+
 @dataclass(slots=True)
 class World:
     api: Api
