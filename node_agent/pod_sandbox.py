@@ -74,6 +74,7 @@ class PodSandbox:
             host_network=pod.spec.host_network,
             host_pid=pod.spec.host_pid,
             host_ipc=pod.spec.host_ipc,
+            share_pid=bool(pod.spec.share_process_namespace),
             sysctls={s.name.replace("/", "."): s.value for s in security.sysctls} if security else {},
             attempt=attempt,
         )

@@ -50,6 +50,10 @@ def sandbox_options(
 
     A pod's network is ours to make: the engine is told to make none. It would start a process of its own for each, to
     manage what it has no part in, for half of what a sandbox's start takes.
+
+    The pause process is ours, and nobody's commands run beside it: without a single capability it needs no filter of
+    system calls, which runc would compile for it (a tenth of the start). Where a pod's processes see each other, one of
+    them could make it its tool: there it has the engine's default filter.
     """
     host: dict[str, Any] = {
         "NetworkMode": "host" if spec.host_network else "none",
@@ -62,7 +66,12 @@ def sandbox_options(
     if spec.sysctls:
         host["Sysctls"] = dict(spec.sysctls)
     body: dict[str, Any] = {"Image": image, "Labels": sandbox_labels(spec, node), "HostConfig": host}
-    if spec.host_network and namespace:
+    moves = spec.host_network and bool(namespace)
+    if not moves:
+        host |= {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"]}
+        if not (spec.share_pid or spec.host_pid):
+            host["SecurityOpt"].append("seccomp=unconfined")
+    if moves:
         host |= {"NetworkMode": "none", "Binds": [f"{namespace}:{INSIDE}:ro"], "CapAdd": ["SYS_ADMIN"]}
         body["Entrypoint"] = ["/bin/nsenter", f"--net={INSIDE}", "/bin/sh", "-c", PAUSE_LOOP]
     if not spec.host_network:

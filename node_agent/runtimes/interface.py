@@ -28,6 +28,8 @@ class SandboxSpec:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
+    share_pid: bool = False
+    """All containers of the pod see each other's processes, and the sandbox's."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 0
 

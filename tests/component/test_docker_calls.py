@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,15 @@ def test_the_engine_makes_a_network_for_no_pod() -> None:
     made = sandbox_options(spec, image="pause", node="n1", oom_score_adj=0)
     assert made["NetworkDisabled"]
     assert made["Hostname"] == "web"
+
+
+def test_a_sandbox_has_no_power_and_where_others_reach_it_a_filter() -> None:
+    alone = SandboxSpec(pod_uid="u", name="web", namespace="default", hostname="web")
+    for spec in (alone, replace(alone, share_pid=True), replace(alone, host_pid=True)):
+        host = sandbox_options(spec, image="pause", node="n1", oom_score_adj=0)["HostConfig"]
+        assert host["CapDrop"] == ["ALL"]
+        assert "no-new-privileges" in host["SecurityOpt"]
+        assert ("seccomp=unconfined" in host["SecurityOpt"]) is (spec is alone)
 
 
 @pytest.mark.docker
