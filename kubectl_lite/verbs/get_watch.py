@@ -58,7 +58,8 @@ async def _rows(args: argparse.Namespace, session: Session, target: Target, fiel
         lines = ([found.header] if header else []) + found.rows
         if args.output_watch_events:
             lines = [
-                [word, *line] for word, line in zip((["EVENT"] if header else []) + list(types), lines, strict=True)
+                [word.ljust(len("MODIFIED")), *line]
+                for word, line in zip((["EVENT"] if header else []) + list(types), lines, strict=True)
             ]
         if not found.rows:
             continue

@@ -31,6 +31,7 @@ from kubectl_lite.running import prepare
 from kubectl_lite.server import Server
 from kubectl_lite.streams import Streams
 from kubectl_lite.table import VERBS, load
+from tests.component.kubectl_lite_world import Told
 
 OBJECTS = Path(__file__).with_name("kubectl_lite_objects.yaml")
 SPACES = {"one": "10.96.0.101", "two": "10.96.0.102"}
@@ -74,7 +75,7 @@ class Beside:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=self.here,
-            env={"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.here), "PATH": "/usr/bin:/bin"},
+            env=self.environ,
         )
         out, err = await process.communicate(stdin)
         assert process.returncode is not None
@@ -84,9 +85,36 @@ class Beside:
         """All that the program does, but in this event loop: two of them in one process confuse gRPC."""
         out, err = io.TextIOWrapper(io.BytesIO(), write_through=True, encoding="utf-8"), io.StringIO()
         streams = Streams(out=out, err=err, stdin=io.BytesIO(stdin))
-        environ = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.here)}
-        code = await _program(_placed(words, space), streams, environ)
+        code = await _program(_placed(words, space), streams, self.environ)
         return Said(code, out.buffer.getvalue().decode(), err.getvalue())  # type: ignore[attr-defined]
+
+    @asynccontextmanager
+    async def going_on(self, words: Sequence[str]) -> AsyncIterator[tuple[Told, Told]]:
+        """The same command in both, which does not end by itself; what they have said so far."""
+        theirs, ours = Told(), Told()
+        process = await asyncio.create_subprocess_exec(
+            str(self.kubectl_path), *words, stdout=asyncio.subprocess.PIPE, env=self.environ
+        )
+
+        async def read() -> None:
+            assert process.stdout is not None
+            while data := await process.stdout.read(4096):
+                theirs.write(data.decode())
+
+        streams = Streams(out=ours, err=io.StringIO(), stdin=io.BytesIO())
+        tasks = [asyncio.create_task(read()), asyncio.create_task(_program(list(words), streams, self.environ))]
+        try:
+            yield theirs, ours
+        finally:
+            process.kill()
+            await process.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.here), "PATH": "/usr/bin:/bin"}
 
     async def fill(self, space: str) -> None:
         text = OBJECTS.read_text().replace("{ns}", space).replace("{ip}", SPACES[space])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.component.kubectl_lite_beside import Beside, Said, beside
+from tests.component.kubectl_lite_beside import Beside, Said, beside, plain
 from tests.support.kubectls import find_kubectls
 
 pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(120)]
@@ -431,3 +431,32 @@ def without_empty(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: v for k, v in ((k, without_empty(v)) for k, v in value.items()) if v not in (None, {}, [])}
     return [without_empty(v) for v in value] if isinstance(value, list) else value
+
+
+WATCHES = (
+    "get pods -w",
+    "get pods -w --output-watch-events",
+    "get pod web-1 -w -o name",
+    "get cm -w --show-labels --no-headers",
+)
+
+
+@pytest.mark.parametrize("line", WATCHES)
+async def test_what_is_watched_looks_the_same(both: Beside, line: str) -> None:
+    """A label is changed, an object comes and goes: as many lines from both, and the same."""
+    words = [*shlex.split(line), "-n", "one"]
+    async with both.going_on(words) as (theirs, ours):
+        first = max(len(await ours.lines(1)), 1)
+        await theirs.lines(first)
+        for change in (
+            "label pod web-1 seen=yes",
+            "label cm settings seen=yes",
+            "run a-pod-with-a-long-name --image=i",
+            "delete pod a-pod-with-a-long-name --force",
+            "create configmap made",
+            "delete configmap made",
+        ):
+            assert (await both.lite(shlex.split(change), space="one")).code == 0
+        expected = {"pod": first + 1, "cm": first + 3, "pods": first + 3}[words[1]]
+        found = [plain("\n".join(await side.lines(expected))) for side in (theirs, ours)]
+    assert found[1].splitlines() == found[0].splitlines()

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from kubeapi.pki import kubeconfig
-from tests.support.docker_cluster import DockerCluster, Done, docker_cluster, shell
+from kubeapi.types.core_v1 import EnvVar
+from tests.support.docker_cluster import DockerCluster, Done, box, docker_cluster, shell
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 SERVE = "mkdir -p /www; echo hello > /www/index.html; echo ready; httpd -f -p 127.0.0.1:8099 -h /www"
@@ -81,3 +82,35 @@ async def test_a_port_of_a_pod_is_reached_and_a_closed_one_is_told_of(cluster: D
     assert b"port 9 of pod web" in await process.stderr.readline()
     process.terminate()
     await process.communicate()
+
+
+async def test_a_container_without_tar_is_told_of_and_what_to_do_instead(
+    cluster: DockerCluster, tmp_path: Path
+) -> None:
+    """With nothing in its PATH, for the engine there is no tar in it."""
+    await cluster.run("bare", box(env=[EnvVar(name="PATH", value="/nowhere")], command=["/bin/sleep", "1000"]))
+    (tmp_path / "in").write_text("x")
+    for words in (("cp", str(tmp_path / "in"), "bare:/tmp/x"), ("cp", "bare:/etc/passwd", str(tmp_path / "out"))):
+        done = await cli(cluster, *words)
+        assert done.code == 1, done
+        assert 'there is no tar in container "c" of pod bare' in done.complaint
+        assert "exec bare -c c -- cat FILE" in done.complaint
+    assert not (tmp_path / "out").exists()
+
+
+async def test_attach_joins_the_process_that_runs(cluster: DockerCluster) -> None:
+    talk = "while read line; do echo heard $line; [ $line = end ] && exit 0; done"
+    await cluster.run("talker", shell(talk, stdin=True, stdin_once=True), restart_policy="Never")
+    process = await start(cluster, "attach", "-i", "talker")
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"hello\n")
+    assert await process.stdout.readline() == b"heard hello\n"
+    process.stdin.write(b"end\n")
+    assert await process.stdout.read() == b"heard end\n"
+    assert await process.wait() == 0
+    process.stdin.close()
+    await cluster.until("talker", lambda pod: pod.status.phase == "Succeeded")
+    ended = await cli(cluster, "attach", "talker")
+    assert ended.code == 1 and "cannot attach a container in a completed pod" in ended.complaint
+    wrong = await cli(cluster, "attach", "web", "-c", "nope")
+    assert wrong.code == 1 and "choose one of: ['c']" in wrong.complaint

@@ -56,7 +56,7 @@ def test_drain_tells_everything_that_stands_in_the_way() -> None:
     yes = Namespace(ignore_daemonsets=True, delete_emptydir_data=True, force=True)
     evict, faults, warnings = sort_out(pods, yes)
     assert [p["metadata"]["name"] for p in evict] == ["e", "bare", "ok"] and not faults
-    assert warnings == ["ignoring DaemonSet-managed Pods: d/ds"]
+    assert warnings == ["deleting Pods that declare no controller: d/bare", "ignoring DaemonSet-managed Pods: d/ds"]
 
 
 def test_taints() -> None:
