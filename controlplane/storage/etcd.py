@@ -80,7 +80,7 @@ class EtcdStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         if self._link_ is None:
-            self._link_ = Link(self._endpoints, self._tls)
+            self._link_ = Link(self._endpoints, self._tls, probe=marker(self._root))
             if self._compact_every:
                 self._compactor = asyncio.create_task(self._compact_for_ever(), name="etcd-compactor")
         return self._link_

@@ -62,9 +62,14 @@ class Feed:
                         yield mine
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if self._link.closed and task is not None and not task.cancelling():
+                if task is None or task.cancelling():
+                    raise
+                if self._link.closed:
                     return  # gRPC says so of the calls of a closed channel; nobody has cancelled us
-                raise
+                if used == self._link.current:
+                    raise
+                log.info("the watch of etcd moves to another member")
+                continue
             except grpc.aio.AioRpcError as error:
                 log.warning("the watch of etcd broke (%s); resuming it", error.details())
                 self._link.turn(used)

@@ -25,6 +25,7 @@ from controlplane.storage.errors import (
 )
 from controlplane.storage.etcd import EtcdStore
 from controlplane.storage.interface import Change
+from tests.support.cable import Cable
 from tests.support.etcd_server import EtcdServer
 
 pytestmark = pytest.mark.etcd
@@ -62,12 +63,12 @@ async def test_a_watch_survives_kill_9_of_etcd_and_loses_nothing(server: EtcdSer
     watching = asyncio.create_task(collect(store, found, 40))
     made = list(await asyncio.gather(*(store.create(f"/a{n}", b"") for n in range(20))))
     server.kill()
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(StoreUnavailable):
         await store.create("/lost", b"")
     server.start()
     for n in range(20):
         while True:
-            with suppress(OutcomeUnknown):
+            with suppress(StoreUnavailable):
                 made.append(await store.create(f"/b{n}", b""))
                 break
     await asyncio.wait_for(watching, 10)
@@ -132,7 +133,7 @@ async def test_a_watch_that_breaks_right_after_a_batch_repeats_nothing(server: E
     server.kill()
     server.start()
     while True:
-        with suppress(OutcomeUnknown):
+        with suppress(StoreUnavailable):
             last = await store.create("/last", b"")
             break
     await asyncio.wait_for(watching, 10)
@@ -203,12 +204,61 @@ async def test_a_watch_of_a_closed_store_ends(server: EtcdServer) -> None:
     assert not watching.cancelled()
 
 
-async def test_a_dead_first_endpoint_costs_a_read_one_try(server: EtcdServer) -> None:
-    store = EtcdStore(["127.0.0.1:1", server.endpoint], compact_every=0)
-    with pytest.raises(StoreUnavailable):
-        await store.get("/a")
-    made = await store.create("/a", b"")
-    found: list[Change] = []
-    await asyncio.wait_for(collect(store, found, 1), 5)
-    assert [c.revision for c in found] == [made]
-    await store.close()
+async def test_a_dead_first_endpoint_is_passed_over(server: EtcdServer) -> None:
+    """Neither a read nor a write that was never sent fails for it."""
+    for write_first in (True, False):
+        store = EtcdStore(["127.0.0.1:1", server.endpoint], compact_every=0)
+        if not write_first:
+            assert await store.get("/a") is not None
+        made = await store.create(f"/{'a' if write_first else 'b'}", b"")
+        found: list[Change] = []
+        await asyncio.wait_for(collect(store, found, 1 if write_first else 2), 5)
+        assert found[-1].revision == made
+        await store.close()
+
+
+MOVED_WITHIN = 3.0
+"""Seconds: patience, a probe, a little grace, and a busy machine."""
+
+
+async def test_from_a_member_that_falls_silent_reads_watches_and_writes_move_to_the_next(server: EtcdServer) -> None:
+    """It may be frozen, or the network cut: connections stay, and nothing comes. Only the write under way is in doubt."""
+    loop = asyncio.get_running_loop()
+    async with Cable(server.port).running() as cable:
+        store = EtcdStore([cable.endpoint, server.endpoint], compact_every=0)
+        found: list[Change] = []
+        watching = asyncio.create_task(collect(store, found, 3))
+        first = await store.create("/first", b"")
+        assert await store.revision() >= first
+        cable.silence()
+        begun = loop.time()
+        read = asyncio.create_task(store.revision())
+        with pytest.raises(OutcomeUnknown, match="may have taken place"):
+            await store.create("/lost", b"")
+        second = await store.create("/second", b"")
+        assert await read >= first
+        third = await store.create("/third", b"")
+        assert await store.revision() >= third
+        assert loop.time() - begun < MOVED_WITHIN
+        await asyncio.wait_for(watching, 5)
+        assert [c.revision for c in found] == [first, second, third]
+        cable.mend()
+        await store.close()
+
+
+async def test_when_all_members_are_silent_alike_nothing_is_given_up(server: EtcdServer) -> None:
+    """A disk that stands still for a while: whoever waited is answered, and no outcome is in doubt."""
+    async with Cable(server.port).running() as one, Cable(server.port).running() as two:
+        store = EtcdStore([one.endpoint, two.endpoint], compact_every=0)
+        await store.create("/first", b"")
+        for cable in (one, two):
+            cable.silence()
+        waiting = [asyncio.create_task(store.create("/second", b"")), asyncio.create_task(store.revision())]
+        done, _ = await asyncio.wait(waiting, timeout=2.5)
+        assert not done
+        for cable in (one, two):
+            cable.mend()
+        made, newest = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        assert made and newest
+        assert store._link().current == 0
+        await store.close()
