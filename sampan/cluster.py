@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ha", action="store_true", help="three etcd members, two of each other part")
     parser.add_argument("--client", default="", help="command that the checks use (default: kubectl-lite)")
     parser.add_argument("--state", type=Path, default=ROOT / "build" / "cluster", help="credentials are kept here")
-    parser.add_argument("--project", default=PROJECT)
+    parser.add_argument("--project", default=PROJECT, help="of docker compose (default: $SAMPAN_PROJECT, else sampan)")
     args = parser.parse_args(argv)
     cluster = ComposeCluster(root=ROOT, ha=args.ha, state=args.state.absolute(), project=args.project)
     try:

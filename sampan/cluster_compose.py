@@ -16,9 +16,14 @@ from time import monotonic, sleep
 from sampan.cluster_probe import is_ready
 from sampan.demo_checks import CheckError, run_command
 
-PROJECT = "sampan"
+PROJECT = os.environ.get("SAMPAN_PROJECT", "sampan")
+"""Of the cluster that is meant where no flag says another: several may run on one machine, each with a subnet and ports."""
 NODE_LABEL = "dev.sampan.role=node"
-IMAGE = "sampan/cluster:1"
+IMAGE = os.environ.get("SAMPAN_IMAGE", "sampan/cluster:1")
+
+
+NODES = 3
+"""In docker-compose.yml."""
 
 
 def compose_command() -> list[str]:
@@ -32,9 +37,10 @@ def compose_command() -> list[str]:
     return [found]
 
 
-def running_nodes() -> list[str]:
-    """Containers that are nodes, of any project of this machine's engine."""
-    return docker("ps", "--filter", f"label={NODE_LABEL}", "--format", "{{.Names}}").split()
+def running_nodes(project: str) -> list[str]:
+    """Containers that are nodes of the project, in order; none where no such cluster runs."""
+    filters = ["--filter", f"label={NODE_LABEL}", "--filter", f"label=com.docker.compose.project={project}"]
+    return sorted(docker("ps", *filters, "--format", "{{.Names}}").split())
 
 
 def docker(*words: str, timeout: float = 120) -> str:
@@ -55,9 +61,17 @@ class ComposeCluster:
     """Is the Ground of the demo's checks too: a lost node is a killed container, with engine, agent and pods."""
 
     def __init__(
-        self, *, root: Path, ha: bool, state: Path, project: str = PROJECT, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        root: Path,
+        ha: bool,
+        state: Path,
+        project: str = PROJECT,
+        settings: Mapping[str, str] | None = None,
+        nodes: int = NODES,
     ) -> None:
-        self._root, self._state, self._project = root, state, project
+        """`nodes`: how many of those in the file are started."""
+        self._state, self.project, self._nodes = state, project, nodes
         files = ["docker-compose.yml", *(["docker-compose.ha.yml"] if ha else [])]
         self._files = [word for name in files for word in ("-f", str(root / name))]
         self._environment = {
@@ -72,15 +86,16 @@ class ComposeCluster:
         return self._state / "admin.kubeconfig"
 
     def compose(self, *words: str, timeout: float = 300) -> str:
-        command = [*compose_command(), "-p", self._project, *self._files, *words]
+        command = [*compose_command(), "-p", self.project, *self._files, *words]
         return run_command(command, timeout=timeout, environment=self._environment)
 
     def up(self) -> str:
         begun = monotonic()
         # Made here, they belong to us; an engine would make them root's.
-        for name in self.compose("config", "--services").split():
+        services = [name for name in self.compose("config", "--services").split() if name not in self._unwanted]
+        for name in services:
             (self._state / name).mkdir(parents=True, exist_ok=True)
-        self.compose("up", "--detach", "--no-build")
+        self.compose("up", "--detach", "--no-build", *services)
         started = monotonic() - begun
         self._until(lambda: not self._unready(), "every node Ready")
         return (
@@ -143,14 +158,14 @@ class ComposeCluster:
     @property
     def _groups(self) -> str:
         """Finds those of this project only: another cluster's are in use."""
-        top = f"*/sampan-cluster-{self._project}"
+        top = f"*/sampan-cluster-{self.project}"
         return f"find /sys/fs/cgroup -depth -type d '(' -path '{top}' -o -path '{top}/*' ')'"
 
     def _volumes(self) -> list[str]:
-        return docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={self._project}").split()
+        return docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={self.project}").split()
 
     def leftovers(self) -> list[str]:
-        label = f"label=com.docker.compose.project={self._project}"
+        label = f"label=com.docker.compose.project={self.project}"
         found = [f"container {name}" for name in docker("ps", "-aq", "--filter", label).split()]
         found += [f"volume {name}" for name in self._volumes()]
         found += [f"network {name}" for name in docker("network", "ls", "-q", "--filter", label).split()]
@@ -159,25 +174,25 @@ class ComposeCluster:
             found.append(f"directory {self._state}")
         return found
 
-    def load(self, image: str) -> None:
-        for node in self.nodes:
-            load_into(self._container(node), image)
-
     # The ground of the checks
 
     @property
     def nodes(self) -> Sequence[str]:
-        return ["node-1", "node-2", "node-3"]
+        return [f"node-{number}" for number in range(1, self._nodes + 1)]
 
-    def _container(self, node: str) -> str:
-        return f"{self._project}-{node}-1"
+    @property
+    def _unwanted(self) -> set[str]:
+        return {f"node-{number}" for number in range(self._nodes + 1, NODES + 1)}
+
+    def container(self, service: str) -> str:
+        return f"{self.project}-{service}-1"
 
     def address(self, node: str) -> str:
         form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        return docker("inspect", "--format", form, self._container(node)).strip()
+        return docker("inspect", "--format", form, self.container(node)).strip()
 
     def _engine(self, node: str, *words: str) -> str:
-        return docker("exec", self._container(node), "docker", *words)
+        return docker("exec", self.container(node), "docker", *words)
 
     def kill_container(self, node: str, pod_uid: str) -> None:
         labels = ["--filter", f"label=sampan.dev/pod-uid={pod_uid}", "--filter", "label=sampan.dev/kind=app"]
@@ -188,7 +203,7 @@ class ComposeCluster:
             self._engine(node, "tag", old, new)
 
     def lose_node(self, node: str) -> None:
-        docker("kill", self._container(node))
+        docker("kill", self.container(node))
 
     def revive_node(self, node: str) -> None:
-        docker("start", self._container(node))
+        docker("start", self.container(node))

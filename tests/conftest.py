@@ -13,9 +13,16 @@ import subprocess
 import hypothesis
 import pytest
 
+from tests.support.compose import build_image
+
 # Properties are not timed: a busy machine is no failure.
 hypothesis.settings.register_profile("sampan", deadline=None)
 hypothesis.settings.load_profile("sampan")
+
+
+@pytest.fixture(scope="session")
+def compose_image() -> None:
+    build_image()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,16 +1,16 @@
-"""The Docker engine of a node is killed, and one is restarted in order: on the cluster of docker-compose.yml, whose node
-containers have engines of their own. A project of its own beside a cluster that may run; `make cluster` has built its image.
+"""The Docker engine of a node is killed, and one is restarted in order; a node's link is taken down and up again. On the
+cluster of docker-compose.yml, whose node containers have engines of their own, while somebody asks a service all the time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
+import threading
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -18,94 +18,201 @@ from kubeapi.client.grpc_client import GrpcClient, connect
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.meta import replace
-from kubeapi.types import apps_v1, core_v1
+from kubeapi.types import apps_v1, core_v1, discovery_v1
+from kubeapi.types.meta_v1 import ObjectMeta
+from sampan.cluster import ROOT
+from sampan.cluster_compose import ComposeCluster, docker
 from tests.blows.campaign import answers
-from tests.blows.test_cut_off import is_up
+from tests.blows.test_cut_off import is_up, not_ready
 from tests.blows.test_kills import nodes_ready, settled
+from tests.support.compose import Place
 from tests.support.make import make_deployment
 from tests.support.until import until
 
-ROOT = Path(__file__).parents[2]
-PROJECT = "sampan-blows"
-SERVICES = ("init", "etcd", "apiserver", "scheduler", "controllers", "node-1")
+PLACE = Place("node", 80, 17643)
+SETTINGS = {"SAMPAN_NODE_LEASE": "2", "SAMPAN_NODE_MONITOR_GRACE": "8", "SAMPAN_POD_EVICTION": "300"}
+VICTIM, OTHER = "node-1", "node-2"
+PORT, REPLICAS = 30090, 4
 BACK_WITHIN = 40.0
 """Seconds until the pods of a node are ready again whose engine died."""
+QUIET = 3.0
+"""Seconds without a failed request that count as: the service is well."""
 
-pytestmark = [pytest.mark.blows, pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.blows,
+    pytest.mark.e2e,
+    pytest.mark.compose,
+    pytest.mark.timeout(240),
+    pytest.mark.xdist_group("compose-node"),
+]
 
 
-def compose(environment: dict[str, str], *words: str) -> str:
-    command = ["docker-compose", "-p", PROJECT, "-f", str(ROOT / "docker-compose.yml"), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-3000:]}"
-    return done.stdout
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
-    if not (ROOT / "docker-compose.yml").exists() or shutil.which("docker-compose") is None:
-        pytest.skip("needs docker-compose and docker-compose.yml")
-    if subprocess.run(["docker", "image", "inspect", "sampan/cluster:1"], capture_output=True, check=False).returncode:
-        pytest.skip("needs the image: make cluster")
-    environment = {
-        **os.environ,
-        "SAMPAN_STATE": str(tmp_path / "state"),
-        "SAMPAN_SUBNET": "172.31.78",
-        "SAMPAN_PORT": "7543",
-        "SAMPAN_GRPC_PORT": "7544",
-        "SAMPAN_NODE_LEASE": "2",
-    }
-    compose(environment, "up", "-d", *SERVICES)
+@pytest.fixture(scope="module")
+def cluster(compose_image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeCluster]:
+    state = tmp_path_factory.mktemp("node") / "state"
+    settings = {**PLACE.settings, **SETTINGS}
+    made = ComposeCluster(root=ROOT, ha=False, state=state, project=PLACE.project, settings=settings, nodes=2)
     try:
-        yield environment
+        print(made.up())
+        yield made
     finally:
-        compose(environment, "down", "--volumes", "--timeout=15")
+        made.down()
 
 
 @pytest.fixture
-async def client(cluster: dict[str, str]) -> AsyncIterator[GrpcClient]:
-    config = load(str(Path(cluster["SAMPAN_STATE"]) / "admin.kubeconfig"))
+async def client(cluster: ComposeCluster) -> AsyncIterator[GrpcClient]:
+    """In a cluster where `web` runs behind a node port; both go with the test."""
+    config = load(str(cluster.kubeconfig))
     async with connect(config.grpc, ca=config.ca, cert=config.cert, key=config.key) as client, asyncio.timeout(200):
         await answers(client)
+        await nodes_ready(client, 2)
+        await client.create(web())
+        await client.create(service())
+        await until(client, apps_v1.Deployment, lambda found: settled(found, {"web": REPLICAS}), seconds=60)
         yield client
+        await client.delete(core_v1.Service, "web", "default")
+        await client.delete(apps_v1.Deployment, "web", "default")
+        await until(client, core_v1.Pod, lambda pods: not pods, seconds=60)
 
 
-def sleepers() -> apps_v1.Deployment:
-    web = make_deployment("web", replicas=3)
-    template = web.spec.template
-    sleeper = core_v1.Container(name="c", image="sampan/busybox:1", command=["sleep", "86400"])
-    template = replace(template, spec=replace(template.spec, containers=[sleeper]))
-    return replace(web, spec=replace(web.spec, template=template))
+def web() -> apps_v1.Deployment:
+    made = make_deployment("web", replicas=REPLICAS)
+    script = "echo here >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"
+    probe = core_v1.Probe(http_get=core_v1.HTTPGetAction(port=8080, path="/"), period_seconds=1)
+    box = core_v1.Container(name="c", image="sampan/busybox:1", command=["sh", "-c", script], readiness_probe=probe)
+    template = replace(made.spec.template, spec=replace(made.spec.template.spec, containers=[box]))
+    return replace(made, spec=replace(made.spec, template=template))
 
 
-def in_node(environment: dict[str, str], script: str) -> str:
-    return compose(environment, "exec", "-T", "node-1", "sh", "-c", script)
+def service() -> core_v1.Service:
+    port = core_v1.ServicePort(port=80, target_port=8080, node_port=PORT)
+    labels = web().spec.template.metadata.labels
+    spec = core_v1.ServiceSpec(type="NodePort", selector=labels, ports=[port])
+    return core_v1.Service(metadata=ObjectMeta(name="web", namespace="default"), spec=spec)
+
+
+@dataclass
+class Asking:
+    """Ten requests a second, each on a connection of its own."""
+
+    url: str
+    total: int = 0
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self.stop.wait(0.1):
+            begun = time.monotonic()
+            try:
+                with urllib.request.urlopen(self.url, timeout=1) as answer:
+                    assert answer.read() == b"here\n"
+            except (OSError, AssertionError) as error:
+                self.failures.append((begun, f"{type(error).__name__}: {error}"))
+            self.total += 1
+
+    def since(self, moment: float) -> list[str]:
+        return [text for begun, text in self.failures if begun >= moment]
+
+    async def quiet(self, seconds: float = QUIET) -> None:
+        """For so long from now on every request is answered."""
+        begun, before = time.monotonic(), self.total
+        await asyncio.sleep(seconds)
+        assert self.total > before + seconds
+        assert not self.since(begun), self.since(begun)
+
+    def report(self, begun: float) -> str:
+        when = [f"{at - begun:.1f}" for at, _ in self.failures]
+        kinds = sorted({text for _, text in self.failures})
+        span = f", {when[0]} to {when[-1]} s after the blow: {'; '.join(kinds)}" if when else ""
+        return f"{self.total} requests, {len(when)} failed{span}"
+
+
+@contextmanager
+def asking(cluster: ComposeCluster) -> Iterator[Asking]:
+    """By the node that takes no blow."""
+    made = Asking(f"http://{cluster.address(OTHER)}:{PORT}/")
+    thread = threading.Thread(target=made.run, name="asking")
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.stop.set()
+        thread.join()
+
+
+async def in_node(cluster: ComposeCluster, script: str) -> str:
+    return await asyncio.to_thread(docker, "exec", cluster.container(VICTIM), "sh", "-c", script)
 
 
 async def pods_up(client: Client, uids: set[str]) -> list[core_v1.Pod]:
     """The very same pods, all ready."""
-
-    def test(pods: list[core_v1.Pod]) -> bool:
-        return {p.metadata.uid for p in pods if is_up(p)} == uids
-
-    return await until(client, core_v1.Pod, test, seconds=BACK_WITHIN)
+    return await until(
+        client, core_v1.Pod, lambda pods: {p.metadata.uid for p in pods if is_up(p)} == uids, seconds=BACK_WITHIN
+    )
 
 
 @pytest.mark.parametrize("how", ["KILL", "TERM"])
-async def test_the_engine_of_a_node_goes_and_comes(how: str, cluster: dict[str, str], client: GrpcClient) -> None:
-    await nodes_ready(client, 1)
-    await client.create(sleepers())
-    await until(client, apps_v1.Deployment, lambda found: settled(found, {"web": 3}), seconds=60)
-    before = {p.metadata.uid for p in (await client.list(core_v1.Pod, "default")).items}
-    engine = in_node(cluster, "pidof dockerd").split()[0]
-    begun = time.monotonic()
-    in_node(cluster, f"kill -{how} {engine}")
-    in_node(cluster, f"while kill -0 {engine} 2>/dev/null; do sleep 0.1; done")
-    in_node(cluster, "until docker info >/dev/null 2>&1; do sleep 0.1; done")
-    print(f"{how}: another engine answers after {time.monotonic() - begun:.1f} s")
-    pods = await pods_up(client, before)
+async def test_the_engine_of_a_node_goes_and_comes(how: str, cluster: ComposeCluster, client: GrpcClient) -> None:
+    pods = (await client.list(core_v1.Pod, "default")).items
+    before = {p.metadata.uid for p in pods}
+    here = sum(p.spec.node_name == VICTIM for p in pods)
+    assert 0 < here < REPLICAS
+    with asking(cluster) as asked:
+        await asked.quiet(1)
+        engine = (await in_node(cluster, "pidof dockerd")).split()[0]
+        begun = time.monotonic()
+        await in_node(cluster, f"kill -{how} {engine}; while kill -0 {engine} 2>/dev/null; do sleep 0.1; done")
+        await in_node(cluster, "until docker info >/dev/null 2>&1; do sleep 0.1; done")
+        print(f"{how}: another engine answers after {time.monotonic() - begun:.1f} s")
+        pods = await pods_up(client, before)
+        print(f"{how}: all ready {time.monotonic() - begun:.1f} s after the blow")
+        await serving(client, REPLICAS)
+        await asyncio.sleep(1)  # until both nodes' rules follow
+        await asked.quiet()
+    print(f"{how}: {asked.report(begun)}")
     restarts = sorted(s.restart_count for p in pods for s in p.status.container_statuses)
-    print(f"{how}: all ready {time.monotonic() - begun:.1f} s after the blow; restarts {restarts}")
+    print(f"{how}: restarts {restarts}")
     assert max(restarts) <= 1
-    running = in_node(cluster, "docker ps --format '{{.Names}}' | grep -c web").strip()
-    assert int(running) == 6, f"three pods have a sandbox and a container each, and there are {running}"
+    running = (await in_node(cluster, "docker ps --format '{{.Names}}' | grep -c _web-")).strip()
+    assert int(running) == 2 * here, f"each of {here} pods has a sandbox and a container, and there are {running}"
+
+
+async def serving(client: Client, count: int) -> None:
+    """So many endpoints of web are ready."""
+
+    def ready(slices: list[discovery_v1.EndpointSlice]) -> bool:
+        ours = [s for s in slices if s.metadata.labels.get("kubernetes.io/service-name") == "web"]
+        return sum(e.conditions.ready is True for s in ours for e in s.endpoints) == count
+
+    await until(client, discovery_v1.EndpointSlice, ready, seconds=30)
+
+
+async def test_the_link_of_a_node_is_down_and_up_again(cluster: ComposeCluster, client: GrpcClient) -> None:
+    """Its pods run on and are none the worse; meanwhile requests go to the others, once the node is known to be away."""
+    before = {p.metadata.uid: p.spec.node_name for p in (await client.list(core_v1.Pod, "default")).items}
+    elsewhere = sum(node == OTHER for node in before.values())
+    assert 0 < elsewhere < REPLICAS
+    route = (await in_node(cluster, "ip route show default")).strip()
+    with asking(cluster) as asked:
+        await asked.quiet(1)
+        begun = time.monotonic()
+        await in_node(cluster, "ip link set eth0 down")
+        try:
+            await until(client, core_v1.Node, lambda nodes: not_ready(nodes) == {VICTIM}, namespace="", seconds=30)
+            print(f"not ready after {time.monotonic() - begun:.1f} s")
+            await serving(client, elsewhere)
+            print(f"out of the service after {time.monotonic() - begun:.1f} s")
+            await asyncio.sleep(1.5)  # rules of the other node, and requests that were under way
+            await asked.quiet()
+        finally:
+            await in_node(cluster, f"ip link set eth0 up; ip route replace {route}")
+        back = time.monotonic()
+        await nodes_ready(client, 2)
+        print(f"ready {time.monotonic() - back:.1f} s after the link is up again")
+        pods = await pods_up(client, set(before))
+        await serving(client, REPLICAS)
+        print(f"whole {time.monotonic() - back:.1f} s after the link is up again")
+        await asyncio.sleep(1)
+        await asked.quiet()
+    print(asked.report(begun))
+    assert not any(s.restart_count for p in pods for s in p.status.container_statuses)

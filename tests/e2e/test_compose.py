@@ -3,9 +3,7 @@ and what the second one is for: one of each part is killed, and nobody is told n
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, sleep
@@ -13,39 +11,30 @@ from time import monotonic, sleep
 import pytest
 
 from sampan.cluster import ROOT, check
-from sampan.cluster_compose import PROJECT, ComposeCluster, docker
+from sampan.cluster_compose import ComposeCluster, docker
 from sampan.demo import KUBECTL_LITE
 from sampan.load import main as load_image
+from tests.support.compose import Place
 
 pytestmark = [pytest.mark.e2e, pytest.mark.compose, pytest.mark.timeout(900)]
 
-SETTINGS = {
-    "SAMPAN_NODE_MONITOR_GRACE": "8",
-    "SAMPAN_NODE_LEASE": "2",
-    "SAMPAN_PORT": "17443",
-    "SAMPAN_GRPC_PORT": "17444",
-    "SAMPAN_PORT_2": "17445",
-    "SAMPAN_GRPC_PORT_2": "17446",
-    "SAMPAN_SUBNET": "172.31.78",
-}
+QUICK = {"SAMPAN_NODE_MONITOR_GRACE": "8", "SAMPAN_NODE_LEASE": "2"}
 
 
-@pytest.fixture(scope="module")
-def image() -> None:
-    done = subprocess.run(
-        [ROOT / "images" / "build"], capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module", params=["one of each", "ha"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(False, id="one-of-each", marks=pytest.mark.xdist_group("compose-one")),
+        pytest.param(True, id="ha", marks=pytest.mark.xdist_group("compose-ha")),
+    ],
+)
 def cluster(
-    request: pytest.FixtureRequest, image: None, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, compose_image: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ComposeCluster]:
+    ha = bool(request.param)
+    place = Place("ha", 78, 17543) if ha else Place("one", 79, 17443)
     state = tmp_path_factory.mktemp("compose") / "state"
-    made = ComposeCluster(
-        root=ROOT, ha=request.param == "ha", state=state, project=f"{PROJECT}-test", settings=SETTINGS
-    )
+    made = ComposeCluster(root=ROOT, ha=ha, state=state, project=place.project, settings={**QUICK, **place.settings})
     try:
         print(made.up())
         yield made
@@ -60,13 +49,15 @@ def test_every_promise_of_the_demo_holds(
     assert check(cluster, client) == 0, capsys.readouterr().out
 
 
-def test_an_image_is_loaded_into_every_node(cluster: ComposeCluster) -> None:
-    name = "sampan-test/loaded:1"
-    docker("tag", "sampan/cluster:1", name)
+def test_an_image_is_loaded_into_every_node(cluster: ComposeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"sampan-test/{cluster.project}:1"
+    docker("tag", "sampan/busybox:1", name)
     try:
-        assert load_image([name]) == 0
+        assert load_image([name, f"--project={cluster.project}"]) == 0
+        said = capsys.readouterr().out
         for node in cluster.nodes:
-            assert docker("exec", f"{PROJECT}-test-{node}-1", "docker", "images", "-q", name).strip()
+            assert f"{cluster.container(node)} has it" in said
+            assert docker("exec", cluster.container(node), "docker", "images", "-q", name).strip()
     finally:
         docker("rmi", name)
 
@@ -101,7 +92,7 @@ def test_one_of_each_part_may_die(cluster: ComposeCluster, tmp_path: Path) -> No
     leases = ("kube-scheduler", "kube-controller-manager")
     before = {lease: holder(lease) for lease in leases}
     leaders = [holding.split("_")[0] for holding in before.values()]
-    victims = [f"{PROJECT}-test-apiserver-1", f"{PROJECT}-test-etcd-1", *leaders]
+    victims = [cluster.container("apiserver"), cluster.container("etcd"), *leaders]
     docker("kill", *victims)
     try:
         answered = within(30, lambda: "node-1" in kubectl(cluster, "get", "nodes"), "an answer")

@@ -1,0 +1,40 @@
+"""Compose clusters of the tests' own: each in a project, on a subnet and on ports that no other test has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from sampan.cluster import ROOT
+
+PREFIX = "sampan-test"
+"""Not $SAMPAN_PROJECT: a cluster that somebody keeps is never touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    name: str
+    subnet: int
+    """Third number of 172.31.x.0/24; `make cluster` has 77."""
+    port: int
+    """The first of five host ports in a row."""
+
+    @property
+    def project(self) -> str:
+        return f"{PREFIX}-{self.name}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        names = ("SAMPAN_PORT", "SAMPAN_GRPC_PORT", "SAMPAN_PORT_2", "SAMPAN_GRPC_PORT_2", "SAMPAN_PROMETHEUS_PORT")
+        ports = {name: str(self.port + index) for index, name in enumerate(names)}
+        return {"SAMPAN_SUBNET": f"172.31.{self.subnet}", **ports}
+
+
+def build_image() -> None:
+    """As `make cluster` does; with nothing new it takes a second."""
+    done = subprocess.run(
+        [ROOT / "images" / "build"], capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
