@@ -472,7 +472,7 @@ class PodWorker:
             if (
                 container.state == "running"
             ):  # came after we had looked: the sync was cancelled while the runtime worked
-                await self._parts.runtime.remove(container.id)
+                await self._parts.runtime.stop(container.id, grace=0.0)
         await self._parts.volumes.remove(self.uid)
         self._parts.statuses.forget(self.uid)
         if not self._gone:

@@ -36,10 +36,11 @@ from node_agent.runtimes.errors import (
     RuntimeFault,
     RuntimeUnavailable,
 )
-from node_agent.runtimes.hangup import hang_up, signal_container
+from node_agent.runtimes.hangup import hang_up, kill_container, signal_container
 from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, Login, SandboxSpec
 from node_agent.runtimes.log_files import follow as log_files
 from node_agent.runtimes.log_files import followable
+from node_agent.runtimes.turns import Turns
 from node_agent.vitals import container_usage
 
 SANDBOX_OOM_SCORE = -998
@@ -62,6 +63,8 @@ class DockerRuntime:
     _died: set[str]
     """Ids of which the engine has said that they ended: it says so before its own list knows, but an inspection
     waits until all is settled."""
+    _killed: set[str]
+    """Ids of sandboxes whose process is dead by our hand, whether the engine has noticed or not."""
     _ours: set[str]
     """Ids of containers that we are starting: their start is no news."""
 
@@ -85,10 +88,11 @@ class DockerRuntime:
         self._engine = EngineCalls(base_url, version=API_VERSION)
         self._images = DockerImages(self._engine, base_url)
         self._streams = StreamingEngine(base_url, version=API_VERSION)
-        self._heavy = asyncio.Semaphore(parallel or 2 * (os.cpu_count() or 1))
+        self._turns = Turns(parallel or 2 * (os.cpu_count() or 1))
         self._known = {}
         self._died = set()
         self._ours = set()
+        self._killed = set()
         self._lowest_score: int | None = None if _may_lower_oom_score() else 0
         self._warned = False
         self._namespace = namespace
@@ -168,13 +172,17 @@ class DockerRuntime:
             found = self._known.get(container_id) if container_id not in self._died else None
             if found is None:
                 found = self._note(await self._inspect(container_id))
-            if found.container.state != "running":
+            if found.container.state != "running" or container_id in self._killed:
+                return
+            pid, at_once = found.container.pid, found.container.kind == "sandbox" and grace <= 0
+            if at_once and await kill_container(pid, container_id, within=LONGEST_END):
+                self._killed.add(container_id)
                 return
             if grace > 0:
-                await self._signal(container_id, found.container.pid, found.stop_signal)
+                await self._signal(container_id, pid, found.stop_signal)
                 if await self._ends_within(container_id, grace):
                     return
-            await self._signal(container_id, found.container.pid, "SIGKILL")
+            await self._signal(container_id, pid, "SIGKILL")
             await self._ends_within(container_id, LONGEST_END)
         except ContainerNotFound:
             return
@@ -182,10 +190,10 @@ class DockerRuntime:
     async def remove(self, container_id: str) -> None:
         """Of one that still runs its process is killed first: the engine would start another process to do that."""
         try:
-            async with self._heavy:
+            async with self._turns.last():
                 known = self._known.get(container_id)
                 pid = known.container.pid if known is not None and known.container.state == "running" else 0
-                if signal_container(pid, container_id, "SIGKILL"):
+                if container_id in self._killed or signal_container(pid, container_id, "SIGKILL"):
                     await self._ends_within(container_id, LONGEST_END)
                 with _about_container():
                     await self._engine.ask("DELETE", f"/containers/{container_id}", query={"force": "1", "v": "1"})
@@ -196,6 +204,7 @@ class DockerRuntime:
                 raise
         finally:
             self._known.pop(container_id, None)
+            self._killed.discard(container_id)
 
     async def logs(
         self,
@@ -346,7 +355,7 @@ class DockerRuntime:
     async def _create_and_start(self, name: str, body: Mapping[str, Any], *, sandbox: bool = False) -> Container:
         timed = nullcontext if sandbox else self.timed
         with _creating():
-            async with self._heavy:
+            async with self._turns.later() if sandbox else self._turns.first():
                 with timed("create_container"):
                     container_id = await self._create(name, body)
                 self._ours.add(container_id)

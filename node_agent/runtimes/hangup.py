@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 GRACE = 2.0
@@ -34,21 +34,50 @@ async def hang_up(pid: int, container_id: str, running: Callable[[], Awaitable[b
 def signal_container(pid: int, container_id: str, name: str) -> bool:
     """To the container's first process. False where that cannot be told for sure: then the engine must do it."""
     number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    if pid <= 1 or not isinstance(number, signal.Signals):
+    if not isinstance(number, signal.Signals):
         return False
-    try:
-        process = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        # What the descriptor names stays the same process, so it is enough to look after opening it.
-        if not _belongs(pid, container_id):
+    with _process_of(pid, container_id) as process:
+        return process is not None and _sent(process, number)
+
+
+async def kill_container(pid: int, container_id: str, *, within: float) -> bool:
+    """Like signal_container with KILL, and waits until the process is dead, with all that had their own process
+    namespace from it. The engine notices a while later."""
+    loop = asyncio.get_running_loop()
+    with _process_of(pid, container_id) as process:
+        if process is None or not _sent(process, signal.SIGKILL):
             return False
+        dead = asyncio.Event()
+        loop.add_reader(process, dead.set)
+        try:
+            async with asyncio.timeout(within):
+                await dead.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(process)
+    return True
+
+
+@contextlib.contextmanager
+def _process_of(pid: int, container_id: str) -> Iterator[int | None]:
+    """A descriptor of the container's first process; it stays that process, so it is enough to look after opening it."""
+    try:
+        process = os.pidfd_open(pid) if pid > 1 else -1
+    except OSError:
+        process = -1
+    try:
+        yield process if process >= 0 and _belongs(pid, container_id) else None
+    finally:
+        if process >= 0:
+            os.close(process)
+
+
+def _sent(process: int, number: signal.Signals) -> bool:
+    try:
         signal.pidfd_send_signal(process, number)
     except OSError:
         return False
-    finally:
-        os.close(process)
     return True
 
 
