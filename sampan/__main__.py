@@ -4,6 +4,7 @@ Only the module that was asked for is imported, so that `sampan status` does not
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"sampan: no command {words[0]!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its C core else mixes lines of its own form into our logs
     collector.rest()
     module = importlib.import_module(f"sampan.{words[0]}")
     collector.settle()

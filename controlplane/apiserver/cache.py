@@ -2,6 +2,8 @@
 
     store.watch("/") ──► decode each change once ──► current Items by resource ──► history ring per resource ──► watchers
 
+A server that begins takes over what the store still knows of its predecessor's history, so watches go on over a restart.
+
 A read waits until the cache has reached the newest revision that the reader must see, then answers from memory. A watcher
 wakes once per batch; one that falls too far behind is cut off with Expired, never awaited.
 
@@ -15,13 +17,14 @@ import logging
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
+from time import perf_counter
 from typing import Any
 
 from controlplane.apiserver.items import ApiEvent, Item
 from controlplane.storage.errors import Compacted, StoreError
-from controlplane.storage.interface import Change, Store
+from controlplane.storage.interface import Change, Recent, Store
 from kubeapi.errors import Expired, Timeout
 from kubeapi.tasks import Backoff
 
@@ -29,6 +32,8 @@ log = logging.getLogger(__name__)
 
 HISTORY = 8_192
 """Changes kept per resource; a watch from further back is Expired."""
+RECALLED = 8_192
+"""Changes, of all resources together, that are taken over from before this server's start."""
 MOST_PENDING = 16_384
 """A watcher with more undelivered changes is cut off."""
 ARRIVALS = 256
@@ -139,6 +144,8 @@ class Collection:
         self.steps: deque[Step] = deque()
         self.floor = floor
         """Changes up to this revision are forgotten."""
+        self.begun = floor
+        """What was before comes from the store: of its objects' earlier states, the revisions are not known."""
         self.watchers: set[Watcher] = set()
         self.cut_offs = 0
         """Watchers that were too slow."""
@@ -149,6 +156,8 @@ class Collection:
         """The objects as they were; the newest changes are taken back one by one. Raises Expired."""
         if not self.steps or revision >= self.steps[-1].revision:
             return self.items
+        if revision < self.begun:
+            raise Expired(f"too old resource version: {revision} ({self.begun})")
         found = dict(self.items)
         for step in reversed(self.since(revision)):
             key = (step.new or step.old or step.before).key  # type: ignore[union-attr]
@@ -164,6 +173,30 @@ class Collection:
         at = bisect_right(self.steps, revision, key=lambda s: s.revision)
         return [self.steps[i] for i in range(at, len(self.steps))]
 
+    def recall(self, past: Recent, prefix: str, decode: Decode) -> None:
+        """Puts the changes from before the beginning in front of those since. Not where some of the latter are forgotten."""
+        if self.floor != self.begun or past.after >= self.floor:
+            return
+        state: dict[str, Item] = {}
+        steps = []
+        for change in past.changes:
+            if not change.key.startswith(prefix):
+                continue
+            old = state.pop(change.key, None)
+            if old is None and change.previous is not None:
+                old = Item.at(change.key, decode(change.key, change.previous), past.after)
+            new = None
+            if change.type == "put":
+                new = self.items.get(change.key)
+                if new is None or new.revision != change.revision:
+                    new = Item.at(change.key, decode(change.key, change.value), change.revision)
+                state[change.key] = new
+                steps.append(Step(change.revision, old, new))
+            elif old is not None:
+                steps.append(Step(change.revision, Item.at(change.key, old.object, change.revision), None))
+        self.steps.extendleft(reversed(steps))
+        self.floor = past.after
+
 
 class WatchCache:
     def __init__(self, *, store: Store, decode: Decode, rng: Random, prefix: str = "/registry/") -> None:
@@ -178,6 +211,9 @@ class WatchCache:
         """Writes of this server that the watch has not shown: bytes and object, once acknowledged the Item."""
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.synced = asyncio.Event()
+        self._past: Recent | None = None
+        """From before this server's start; of a resource it becomes steps when the first watch asks for them."""
+        self._recalled = asyncio.Event()
         self._untold: deque[Watcher] = deque()
         """Who has something to take; while it is not empty, a call of _tell is under way."""
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=ARRIVALS)
@@ -187,6 +223,24 @@ class WatchCache:
 
     async def run(self) -> None:
         """Mirrors the store for ever; survives the store's absence."""
+        async with asyncio.TaskGroup() as tasks:
+            recalling = tasks.create_task(self._recall(), name="watch-cache-past")
+            await self._mirror()
+            recalling.cancel()
+
+    async def _recall(self) -> None:
+        """Beside all else: nobody waits for it but a watch that goes on from before."""
+        await self.synced.wait()
+        upto = self._floor
+        try:
+            past = await self._store.recent(self._prefix, upto=upto, most=RECALLED)
+            self._past = past if self._floor == upto else None
+        except StoreError as error:
+            log.warning("the store does not tell what was before (%s): older watches will list again", error)
+        finally:
+            self._recalled.set()
+
+    async def _mirror(self) -> None:
         failures, backoff, whole = 0, Backoff(), False
         while True:
             try:
@@ -226,7 +280,7 @@ class WatchCache:
 
     def _begin_anew(self, revision: int) -> None:
         """What happened in between nobody knows, so no watch may go on as if nothing had: all list again."""
-        self._floor = revision
+        self._floor, self._past = revision, None
         for collection in self._collections.values():
             collection.steps.clear()
             collection.floor = revision
@@ -263,7 +317,7 @@ class WatchCache:
                 if self._untold and not telling:
                     asyncio.get_running_loop().call_soon(self._tell)
         if changes:
-            self._arrivals.append((changes[-1].revision, asyncio.get_running_loop().time()))
+            self._arrivals.append((changes[-1].revision, perf_counter()))
             self._reach(changes[-1].revision)
 
     def _item(self, change: Change) -> Item:
@@ -350,7 +404,18 @@ class WatchCache:
             if reached < revision:
                 break
             came = at
-        return asyncio.get_running_loop().time() - came if came else 0.0
+        return perf_counter() - came if came else 0.0
+
+    async def reaches_back(self, name: str, after: int) -> None:
+        """Before watch(): where that revision is from before this server's start, the past is sought, and found or not."""
+        collection = self.collection(name)
+        if after >= collection.floor or collection.floor != collection.begun:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP):
+                await self._recalled.wait()
+        if self._past is not None and after >= self._past.after:
+            collection.recall(self._past, name, self._decode)
 
     def watch(self, name: str, after: int) -> Watcher:
         """Of the changes after a revision. Close it. Raises Expired: too old."""

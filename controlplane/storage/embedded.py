@@ -17,6 +17,7 @@ from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Literal
 
 from controlplane.storage.errors import (
@@ -28,7 +29,7 @@ from controlplane.storage.errors import (
     StoreUnavailable,
 )
 from controlplane.storage.history import History
-from controlplane.storage.interface import Change, Entry, Measure, Page, Unmeasured
+from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Unmeasured
 from controlplane.storage.journal import Journal
 
 HISTORY_LIMIT = 20_000
@@ -116,6 +117,11 @@ class EmbeddedStore:
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
         return self._history.watch(prefix, after=after)
 
+    async def recent(self, prefix: str, *, upto: int, most: int) -> Recent:
+        known = [c for c in self._history.since(self._history.compacted) if c.revision <= upto]
+        after = known[-most - 1].revision if len(known) > most else self._history.compacted
+        return Recent(after, [c for c in known[-most:] if c.key.startswith(prefix)])
+
     # ------------------------------------------------------------------ writes
 
     async def create(self, key: str, value: bytes) -> int:
@@ -181,7 +187,7 @@ class EmbeddedStore:
             changes = [change for _, change in decided]
             if not changes:
                 continue
-            begun = loop.time()
+            begun = perf_counter()
             try:
                 await loop.run_in_executor(self._journal.thread, self._journal.write, changes, self._history.compacted)
             except StoreError as error:
@@ -194,7 +200,7 @@ class EmbeddedStore:
                 for write, _ in (*decided, *refused):
                     _fail(write, StoreUnavailable(f"the journal failed: {error!r}"))
                 continue
-            self.measure.batch(len(changes), loop.time() - begun)
+            self.measure.batch(len(changes), perf_counter() - begun)
             self._apply(changes)
             for write, change in decided:
                 if write.done is not None and not write.done.done():

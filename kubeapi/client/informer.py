@@ -20,6 +20,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from random import Random
+from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 from kubeapi.client.cache import Cache, IndexFunction, O
@@ -160,7 +161,7 @@ class Informer(Generic[O]):
     async def _list(self) -> None:
         found: list[O] = []
         revision, next_ = 0, ""
-        begun = asyncio.get_running_loop().time()
+        begun = perf_counter()
         while True:
             page = await self._client.list(self.type, self._namespace, limit=self._chunk, next=next_, **self._selectors)
             found += page.items if self.keep is None else map(self.keep, page.items)
@@ -171,8 +172,7 @@ class Informer(Generic[O]):
         self.relists += 1
         self._replace(found)
         self._advance(revision)
-        seconds = asyncio.get_running_loop().time() - begun
-        self._metrics.listed(self.type, seconds, revision, again=self.synced.is_set())
+        self._metrics.listed(self.type, perf_counter() - begun, revision, again=self.synced.is_set())
         self.synced.set()
         self._well()
 
@@ -192,10 +192,10 @@ class Informer(Generic[O]):
         stream = self._client.watch(self.type, self._namespace, resource_version=self.revision, **self._selectors)
         try:
             async for batch in stream:
-                came = loop.time()
+                came = perf_counter()
                 events = self._apply(batch)
                 if batch:
-                    self._metrics.applied(self.type, events, self.revision, batch[0].age + loop.time() - came)
+                    self._metrics.applied(self.type, events, self.revision, batch[0].age + perf_counter() - came)
                 self._expired = 0
                 self._well()
         finally:

@@ -151,7 +151,7 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
     ) -> None:
         _, group, version, plural, subresource, _ = _where(verb, request)
         namespace, name = getattr(request, "namespace", ""), getattr(request, "name", "")
-        subject = subject_of(group, version, plural, namespace, name) if name else None
+        subject = subject_of(group, version, plural, namespace, name)
         what = f"gRPC {verb} {'/'.join(part for part in (plural, namespace, name, subresource) if part)}"
         who = user.name if user is not None else ""
         self._access.tell(Ended(what, code, seconds, user=who, subject=subject, stages=stages))
