@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeapi.errors import ApiError, BadRequest
+from kubeapi.errors import ApiError
 from kubeapi.scheme import Resource
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.session import Session
@@ -33,7 +33,7 @@ class Manifest:
 
 
 async def read(args: Any, session: Session) -> list[Manifest]:
-    """Of -f, -R and -k. Raises UsageError, BadRequest naming file and field."""
+    """Of -f, -R and -k. Raises UsageError naming file and field."""
     if getattr(args, "kustomize", ""):
         raise UsageError("-k: kustomizations are not supported; render them with `kubectl kustomize DIR` and use -f -")
     found = []
@@ -92,7 +92,7 @@ def _documents(source: str, text: str) -> Iterator[dict[str, Any]]:
         else:
             documents = yaml_text.load(text)
     except ApiError as error:
-        raise BadRequest(f"{source}: {error}") from error
+        raise UsageError(f"error parsing {source}: {' '.join(str(error).split())}") from error
     for document in documents:
         if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
             yield from document["items"]
@@ -102,20 +102,25 @@ def _documents(source: str, text: str) -> Iterator[dict[str, Any]]:
 
 async def _manifest(source: str, obj: Any, session: Session) -> Manifest:
     if not isinstance(obj, dict):
-        raise BadRequest(f"{source}: an object is a mapping with apiVersion and kind, not {type(obj).__name__}")
+        raise UsageError(f"{source}: an object is a mapping with apiVersion and kind, not {type(obj).__name__}")
     api_version, kind = obj.get("apiVersion"), obj.get("kind")
     for field, value in (("apiVersion", api_version), ("kind", kind)):
         if not isinstance(value, str) or not value:
-            raise BadRequest(f"error validating {source}: {field} not set or no text; every object needs one")
+            raise UsageError(
+                f'error validating "{source}": error validating data: {field} not set; every object needs one'
+            )
     resource = await session.names.by_kind(str(api_version), str(kind))
     if resource is None:
-        raise BadRequest(
-            f'resource mapping not found in {source}: no matches for kind "{kind}" in version "{api_version}"; '
-            "see `kubectl-lite api-resources`, or install its CustomResourceDefinition first"
+        given = obj.get("metadata")
+        named: dict[str, Any] = given if isinstance(given, dict) else {}
+        raise UsageError(
+            f'resource mapping not found for name: "{named.get("name", "")}" namespace: "{named.get("namespace", "")}" '
+            f'from "{source}": no matches for kind "{kind}" in version "{api_version}"\n'
+            "ensure CRDs are installed first; `kubectl-lite api-resources` lists what there is"
         )
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict):
-        raise BadRequest(f"error validating {source}: {kind}: metadata is required and must be a mapping")
+        raise UsageError(f'error validating "{source}": {kind}: metadata is required and must be a mapping')
     if not resource.namespaced:
         return Manifest(source, resource, obj)
     given = metadata.get("namespace")

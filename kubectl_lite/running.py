@@ -152,8 +152,12 @@ async def run_in(verb: Verb, args: argparse.Namespace, session: Any, failed: int
     return code
 
 
-def explain(error: Any, address: str) -> str:
-    """`Error from server (NotFound): pods "x" not found`, and where a person can do something, what."""
+def explain(error: Any, address: str, *, when: str = "", source: str = "") -> str:
+    """`Error from server (NotFound): pods "x" not found`, and where a person can do something, what.
+
+    `when` a manifest of `source` was worked on: "creating".
+    """
+    doing = f'error when {when} "{source}": ' if source else ""
     if error.reason == "ServiceUnavailable" and ("connect" in str(error) or "Socket" in str(error)):
         return (
             f"The connection to the server {address} was refused - did you specify the right host or port?\n"
@@ -174,7 +178,7 @@ def explain(error: Any, address: str) -> str:
         hint = "Somebody else has changed the object meanwhile: get it again and repeat the change.\n"
     elif error.reason == "Forbidden" and "cannot" in str(error):
         hint = "`kubectl-lite auth can-i --list` tells what you may do.\n"
-    return f"Error from server ({error.reason}): {error}\n{hint}"
+    return f"Error from server ({error.reason}): {doing}{error}\n{hint}"
 
 
 def _name(error: Any, head: str) -> str:

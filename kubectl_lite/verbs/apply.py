@@ -41,6 +41,8 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         )
     if args.server_side or args.force_conflicts:
         raise UsageError("--server-side is not supported: apply merges on the client, as kubectl does by default")
+    if args.words:
+        raise UsageError(f"unexpected arguments: {' '.join(args.words)}; what to apply is named with -f")
     manifests = await read(args, session)
     if not (args.filename or args.kustomize):
         raise UsageError("must specify one of -f and -k")
@@ -56,9 +58,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         try:
             obj, outcome = await apply(manifest, args, session)
         except ApiError as error:
-            if len(manifests) == 1:
-                raise
-            session.io.err.write(f"{manifest.source}: {explain(error, session.address)}")
+            session.io.err.write(explain(error, session.address, when="applying", source=manifest.source))
             status = 1
             continue
         report(args, session, obj, outcome)

@@ -33,9 +33,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         try:
             await send(manifest.object, args, session)
         except ApiError as error:
-            if len(manifests) == 1:
-                raise
-            session.io.err.write(f"{manifest.source}: {explain(error, session.address)}")
+            session.io.err.write(explain(error, session.address, when="creating", source=manifest.source))
             status = 1
     return status
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kubeapi.errors import NotFound
 from kubectl_lite import output
-from kubectl_lite.applying import three_way, with_last_applied
+from kubectl_lite.applying import LAST_APPLIED, three_way, with_last_applied
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.manifests import Manifest, read
@@ -29,7 +29,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     different = False
     for manifest in manifests:
         live, merged = await _both(manifest, session)
-        before, after = (output.as_yaml(output.plain(o)) if o else "" for o in (live, merged))
+        before, after = (output.as_yaml(without_record(output.plain(o))) if o else "" for o in (live, merged))
         resource = manifest.resource
         name = f"{resource.api_version.replace('/', '.')}.{resource.kind}.{manifest.namespace}.{manifest.name}"
         lines = list(
@@ -51,6 +51,14 @@ async def _both(manifest: Manifest, session: Session) -> tuple[dict[str, Any], d
         return {}, await server.create(manifest.resource, wanted, manifest.namespace, writing=dry)
     merged = three_way(manifest, wanted, live)
     return live, await server.update(manifest.resource, merged, manifest.namespace, writing=dry)
+
+
+def without_record(obj: dict[str, Any]) -> dict[str, Any]:
+    """What apply notes for itself is no change that anybody wants to see."""
+    metadata = obj["metadata"]
+    left = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED}
+    plain = {k: v for k, v in metadata.items() if k != "annotations"} | ({"annotations": left} if left else {})
+    return obj | {"metadata": plain}
 
 
 VERB = Verb(

@@ -96,6 +96,9 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         for text in warnings:
             session.io.warn(text)
         dry = dry_run_of(args, session)
+        note = {"client": " (dry run)", "server": " (server dry run)"}.get(dry, "")
+        for pod in evict if note else ():
+            session.io.say(f"evicting pod {pod['metadata']['namespace']}/{pod['metadata']['name']}{note}")
         if dry == "none":
             try:
                 async with asyncio.timeout(parse_duration(args.timeout) or None), asyncio.TaskGroup() as tasks:
@@ -111,7 +114,6 @@ async def run(args: argparse.Namespace, session: Session) -> int:
                     "`kubectl-lite get pdb -A` tells which disruption budgets allow none now; "
                     f"`kubectl-lite uncordon {one.name}` takes the cordon back."
                 ) from None
-        note = {"client": " (dry run)", "server": " (server dry run)"}.get(dry, "")
         session.io.say(f"node/{one.name} drained{note}")
     return 0
 

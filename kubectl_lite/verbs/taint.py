@@ -49,8 +49,8 @@ def changed(have: list[Taint], wanted: list[Taint], unwanted: list[tuple[str, st
     kept = [t for t in have if not any(t["key"] == k and e in ("", t["effect"]) for k, e in unwanted)]
     for taint in wanted:
         same = [t for t in kept if (t["key"], t["effect"]) == (taint["key"], taint["effect"])]
-        if same and same[0].get("value") != taint.get("value") and not overwrite:
-            raise Failed(f"node already has {taint['key']} taint(s) with same effect(s) and --overwrite is false")
+        if same and not overwrite:
+            raise Failed("already has a taint(s) with same effect(s) and --overwrite is false")
         kept = [t for t in kept if t not in same]
     return [*wanted, *kept]
 
@@ -64,14 +64,19 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         if one.resource.kind != "Node":
             raise UsageError(f"invalid resource type {one.resource.plural}, only node types are supported")
         obj = await session.server.get(one.resource, one.name)
-        taints = changed(obj["spec"].get("taints") or [], wanted, unwanted, overwrite=args.overwrite)
+        have = obj["spec"].get("taints") or []
+        try:
+            taints = changed(have, wanted, unwanted, overwrite=args.overwrite)
+        except Failed as error:
+            raise Failed(f"node {one.name} {error}" if str(error).startswith("already") else str(error)) from error
         if dry_run_of(args, session) != "client":
             patch = {
                 "metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]},
                 "spec": {"taints": taints or None},
             }
             obj = await session.server.patch(one.resource, one.name, patch, writing=writing_of(args, session))
-        outcome = "modified" if wanted and unwanted else "tainted" if wanted else "untainted"
+        again = any((t["key"], t["effect"]) == (o["key"], o["effect"]) for t in wanted for o in have)
+        outcome = "modified" if wanted and (unwanted or again) else "tainted" if wanted else "untainted"
         report(args, session, obj, outcome)
     return 0
 

@@ -308,6 +308,55 @@ CHANGE = {
         create -f nothing.yaml
         create namespace default
     """,
+    "nodes": """
+        cordon n1
+        cordon n1
+        uncordon n1
+        uncordon n1
+        cordon n1 --dry-run=client
+        cordon nope
+        cordon -l zone=a
+        uncordon -l zone=a
+        taint nodes n1 a=b:NoSchedule
+        taint nodes n1 a=b:NoSchedule
+        taint nodes n1 a=c:NoSchedule --overwrite
+        taint nodes n1 a:NoSchedule-
+        taint nodes n1 a:NoSchedule-
+        taint nodes nope a=b:NoSchedule
+        drain nope
+        drain n1
+        drain n1 --force --delete-emptydir-data --dry-run=client
+        uncordon n1
+    """,
+    "manifests": """
+        apply -f a.yaml
+        apply -f a.yaml
+        apply -f b.yaml
+        get cm applied -o jsonpath={.data}
+        apply -f a.yaml --dry-run=server
+        apply -f two.yaml
+        apply -f two.yaml -o name
+        apply -f folder
+        apply -f folder -R
+        get -f two.yaml
+        get -f two.yaml -o name
+        describe -f a.yaml
+        label -f a.yaml q=r
+        create -f a.yaml
+        create -f unknown-field.yaml --validate=ignore
+        replace -f b.yaml
+        replace -f missing.yaml
+        replace --force -f b.yaml
+        delete -f two.yaml
+        delete -f two.yaml --ignore-not-found
+        apply
+        apply -f nothing.yaml
+        apply -f elsewhere.yaml
+        apply -f unknown-field.yaml
+        apply -f unknown-kind.yaml
+        apply -f no-kind.yaml
+        apply -f broken.yaml
+    """,
     "ends": """
         delete pod nope
         delete pod nope --ignore-not-found
@@ -325,6 +374,23 @@ CHANGE = {
         delete nonsense x
         get all
     """,
+}
+
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\n"
+WEB = "spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [%s]}}}\n"
+MANIFESTS = {
+    "a.yaml": CONFIG % "applied" + 'data: {x: "1"}\n',
+    "b.yaml": CONFIG % "applied" + 'data: {x: "2", z: "3"}\n',
+    "two.yaml": f"{CONFIG % 'first'}---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: second}}\n"
+    + WEB % "{name: c, image: i}",
+    "missing.yaml": CONFIG % "missing",
+    "unknown-field.yaml": CONFIG % "odd" + "datum: {x: y}\n",
+    "no-kind.yaml": "apiVersion: v1\nmetadata: {name: x}\n",
+    "unknown-kind.yaml": "apiVersion: v1\nkind: Nonsense\nmetadata: {name: x}\n",
+    "elsewhere.yaml": CONFIG % "x, namespace: elsewhere",
+    "broken.yaml": "a: [b\n",
+    "folder/x.yaml": CONFIG % "m1",
+    "folder/in/y.yaml": CONFIG % "m2",
 }
 
 OTHERWISE = {
@@ -357,6 +423,11 @@ OTHERWISE = {
     "set image deploy/web nope=nginx:1.26": "names the containers that there are",
     "rollout undo deploy/web": "says what is missing",
     "create configmap made --from-literal=a=b": "a second time: the server's error as for all other verbs",
+    "drain n1": "says it once, and how to take the cordon back",
+    "apply -f unknown-field.yaml": "says that it was applied, not whether it would have been created",
+    "apply -f unknown-kind.yaml": "tells where the types are listed",
+    "apply -f no-kind.yaml": "does not advise to turn validation off",
+    "apply -f broken.yaml": "its YAML library's words",
     "delete cm": "says how to name objects",
 }
 MADE_HERE = "--dry-run=client -o yaml"
@@ -369,8 +440,17 @@ async def both(tmp_path: Path) -> AsyncIterator[Beside]:
     found = [path for path in find_kubectls() if VERSION in path.name]
     if not found:
         pytest.skip(f"no kubectl {VERSION} in SAMPAN_KUBECTL_DIR")
+    for name, text in MANIFESTS.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     async with beside(tmp_path, found[0]) as made:
         yield made
+
+
+def words_of(line: str, folder: Path) -> list[str]:
+    """Files by their whole path, so that it does not matter where a client runs."""
+    return [str(folder / word) if (folder / word).exists() else word for word in shlex.split(line)]
 
 
 def commands(text: str) -> list[str]:
@@ -394,8 +474,8 @@ async def test_what_is_read_looks_the_same(both: Beside, group: str) -> None:
 @pytest.mark.parametrize("group", CHANGE)
 async def test_what_is_changed_is_told_the_same(both: Beside, group: str) -> None:
     asked = commands(CHANGE[group])
-    theirs = [await both.kubectl(shlex.split(line)) for line in asked]
-    ours = [await both.lite(shlex.split(line)) for line in asked]
+    theirs = [await both.kubectl(words_of(line, both.here)) for line in asked]
+    ours = [await both.lite(words_of(line, both.here)) for line in asked]
     compare(asked, theirs, ours)
 
 
