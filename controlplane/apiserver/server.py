@@ -108,7 +108,9 @@ async def api_server(
         credentials = grpc.ssl_server_credentials([(key, cert)], root_certificates=ca, require_client_auth=True)
         try:
             async with HttpServer(
-                http.handle, tls=server_context(str(tls.cert), str(tls.key), str(tls.ca))
+                http.handle,
+                tls=server_context(str(tls.cert), str(tls.key), str(tls.ca)),
+                shown=lambda ends: metrics.certificate_shown(ends - clock.now().timestamp()),
             ) as listener:
                 bound_grpc = server.add_secure_port(f"{host}:{grpc_port}", credentials)
                 await server.start()

@@ -149,6 +149,14 @@ async def test_the_process_its_build_and_its_certificates_are_told(world: World)
     for certificate, seconds in (("server", year * 0.9), ("ca", year * 9)):
         ends = told.sum("sampan_certificate_expiration_timestamp_seconds", certificate=certificate)
         assert ends > datetime.now(UTC).timestamp() + seconds * 0.9
+    shown = "apiserver_client_certificate_expiration_seconds"
+    before = told.sum(f"{shown}_count")
+    async with world.grpc() as client:
+        await client.list(ConfigMap)
+        await client.list(ConfigMap)
+    told = await scrape(await world.http())
+    assert told.sum(f"{shown}_count") == before + 3, "a connection over HTTP, two calls over gRPC"
+    assert told.sum(f"{shown}_bucket", le="604800.0") == 0, "none ends within a week"
     assert told.sum("kubernetes_build_info", major="1") == 1
     assert told.sum("process_resident_memory_bytes") > 1 << 20
     assert told.sum("process_start_time_seconds") > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -78,7 +79,10 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
 
     def _user(self, call: Any, headers: Mapping[str, str]) -> User:
         authorization = headers.get("authorization", "")
-        subject = _subject(call) or self._insecure_user
+        subject, ends = _shown(call)
+        if ends:
+            self._metrics.certificate_shown(ends - self._clock.now().timestamp())
+        subject = subject or self._insecure_user
         return self._calls.authenticator.user_of(subject=subject, authorization=str(authorization))
 
     async def _unary(self, verb: str, request: Any, call: Any, run: Callable[[User], Awaitable[Any]]) -> Any:
@@ -173,14 +177,17 @@ async def _abort(call: Any, error: ApiError, given: str) -> None:
     await call.abort(grpc.StatusCode[error.grpc], error.message[:1000], trailer)
 
 
-def _subject(call: Any) -> User | None:
-    auth = call.auth_context()
-    pem = auth.get("x509_pem_cert")
-    if not pem:
-        return None
+def _shown(call: Any) -> tuple[User | None, float]:
+    pem = call.auth_context().get("x509_pem_cert")
+    return _read(pem[0]) if pem else (None, 0.0)
+
+
+@lru_cache(maxsize=1024)
+def _read(pem: bytes) -> tuple[User | None, float]:
+    """Whose certificate it is, and when it ends. All calls of a channel show the same one: it is read once."""
     with suppress(ValueError):
-        subject = x509.load_pem_x509_certificate(pem[0]).subject
-        names = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        groups = tuple(str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-        return User(names[-1], groups) if names else None
-    return None
+        found = x509.load_pem_x509_certificate(pem)
+        names = [str(a.value) for a in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        groups = tuple(str(a.value) for a in found.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+        return User(names[-1], groups) if names else None, found.not_valid_after_utc.timestamp()
+    return None, 0.0

@@ -128,9 +128,13 @@ def _bare(framed: bytes) -> bytes:
 class HttpServer:
     """`async with HttpServer(handle, tls) as server: await server.listen(host, port)`."""
 
-    def __init__(self, handle: Handler, *, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, handle: Handler, *, tls: ssl.SSLContext | None, shown: Callable[[float], None] = lambda ends: None
+    ) -> None:
+        """`shown`: called with the end of each client's certificate, in seconds since 1970."""
         self._handle = handle
         self._tls = tls
+        self.shown = shown
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
@@ -207,7 +211,9 @@ class _Connection(asyncio.Protocol):
         # uvloop's TLS transport does not derive from asyncio.Transport
         self._transport = cast(asyncio.Transport, transport)
         tls = transport.get_extra_info("ssl_object")
-        self._subject = subject_of(tls.getpeercert()) if tls is not None else None
+        if tls is not None and (certificate := tls.getpeercert()):
+            self._subject = subject_of(certificate)
+            self._server.shown(ssl.cert_time_to_seconds(certificate["notAfter"]))
         self._server.connections += 1
         self._task = self._server.start(self)
 

@@ -10,7 +10,7 @@ prometheus_client's own counters take, with their locks. All else is looked up w
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from itertools import accumulate
 
@@ -28,6 +28,10 @@ from kubeapi.metrics import about_process
 from kubeapi.scheme import SCHEME
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+CERTIFICATES = tuple(
+    float(seconds) for seconds in (0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800, 2592000, 7776000,
+                                   15552000, 31104000)
+)  # fmt: skip
 READS = ("GET", "HEAD")
 _VERBS = {
     "get": "GET",
@@ -85,6 +89,7 @@ class Metrics(Collector):
         """A registry of its own, so that one process can hold many API servers."""
         self.registry = registry or CollectorRegistry()
         self.inflight = [0, 0]
+        self._shown, self._shown_sum = [0] * (len(CERTIFICATES) + 1), 0.0
         self._counted: dict[tuple[Where, int, str], _Counted] = {}
         self._times: dict[Where, _Times] = {}
         self._lasting = Gauge(
@@ -108,6 +113,11 @@ class Metrics(Collector):
             times = counted.times
             times.sum += seconds
             times.buckets[bisect_left(BUCKETS, seconds)] += 1
+
+    def certificate_shown(self, left: float) -> None:
+        """By a client, for a connection over HTTP or a call over gRPC: seconds until it ends."""
+        self._shown_sum += left
+        self._shown[bisect_left(CERTIFICATES, left)] += 1
 
     @contextmanager
     def lasting(self, where: Where) -> Iterator[None]:
@@ -156,7 +166,7 @@ class Metrics(Collector):
         )
         for where, times in self._times.items():
             if any(times.buckets):
-                seconds.add_metric([*labels(where), "apiserver"], buckets_of(times.buckets), times.sum)
+                seconds.add_metric([*labels(where), "apiserver"], buckets_of(BUCKETS, times.buckets), times.sum)
         inflight = GaugeMetricFamily(
             "apiserver_current_inflight_requests",
             "Requests under way, long-running ones left out: readOnly or mutating.",
@@ -164,16 +174,22 @@ class Metrics(Collector):
         )
         for kind, number in zip(("readOnly", "mutating"), self.inflight, strict=True):
             inflight.add_metric([kind], number)
-        return requests, seconds, inflight
+        shown = HistogramMetricFamily(
+            "apiserver_client_certificate_expiration_seconds",
+            "What clients' certificates have left, each time that one is shown: per connection, over gRPC per call.",
+            buckets=buckets_of(CERTIFICATES, self._shown),
+            sum_value=self._shown_sum,
+        )
+        return requests, seconds, inflight, shown
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
 
 
-def buckets_of(counts: Iterable[int]) -> list[tuple[str, float]]:
+def buckets_of(bounds: Sequence[float], counts: Iterable[int]) -> list[tuple[str, float]]:
     """Cumulated, as they are told."""
-    bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
-    return [(bound, float(count)) for bound, count in zip(bounds, accumulate(counts), strict=True)]
+    names = [*map(str, bounds), "+Inf"]
+    return [(name, float(count)) for name, count in zip(names, accumulate(counts), strict=True)]
 
 
 def labels(where: Where) -> list[str]:
