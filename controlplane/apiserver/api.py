@@ -205,6 +205,8 @@ class Api:
         await self._wait_for(resource_version)
         prefix, name = prefix_of(stored, namespace if stored.namespaced else ""), prefix_of(stored)
         after = read_version(resource_version)
+        if after:
+            await self.cache.reaches_back(name, after)
         initial: list[ApiEvent] = []
         if send_initial_events or (after == 0 and send_initial_events is None):
             after = self.cache.revision

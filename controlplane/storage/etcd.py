@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from time import perf_counter
@@ -40,7 +41,7 @@ from controlplane.storage.etcd_batch import (
 )
 from controlplane.storage.etcd_feed import Feed, prefix_end
 from controlplane.storage.etcd_link import EtcdTls, Link
-from controlplane.storage.interface import Change, Entry, Measure, Page, Unmeasured
+from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Unmeasured
 
 MOST_IN_FLIGHT = 4
 COMPACT_EVERY = 300.0
@@ -49,6 +50,8 @@ NUDGE_AFTER = 0.1
 """Seconds. etcd moved on but our watch shows nothing: the newest write was not ours. We write the marker; once it is
 seen, so is all before it. (etcd before 3.4.25 may answer a progress request ahead of events still under way.)"""
 CATCH_UP = 3.0
+MOST_RECALLED = 1_000
+"""etcd revisions that recent() looks back: etcd sends that many in one message, however large."""
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +199,47 @@ class EtcdStore:
                         yield mine
         finally:
             self._feeds.remove(feed)
+
+    async def recent(self, prefix: str, *, upto: int, most: int) -> Recent:
+        main = upto >> POSITION_BITS
+        after = public(max(0, main - MOST_RECALLED), LAST_POSITION)
+        for _ in range(2):
+            try:
+                return await self._recall(Feed(self._link(), self._root, MARKER, after), prefix, upto, most)
+            except Compacted as error:
+                after = error.oldest
+                if after >= upto:
+                    break
+        return Recent(upto, [])
+
+    async def _recall(self, feed: Feed, prefix: str, upto: int, most: int) -> Recent:
+        """A watch of the past, up to a marker that we write: else it could end with a revision that shows no event."""
+        found: deque[Change] = deque(maxlen=most + 1)
+        after = feed.newest
+
+        async def read() -> None:
+            async with aclosing(feed.changes()) as batches:
+                async for batch in batches:
+                    found.extend(c for c in batch if c.revision <= upto)
+
+        reading = asyncio.create_task(read(), name="etcd-recall")
+        try:
+            end = (await self._link().call("Put", marker(self._root))).header.revision
+            async with asyncio.timeout(CATCH_UP):
+                while feed.passed < end and not reading.done():
+                    moved = asyncio.ensure_future(feed.moved.wait())
+                    await asyncio.wait([reading, moved], return_when=asyncio.FIRST_COMPLETED)
+                    moved.cancel()
+        except TimeoutError:
+            raise StoreUnavailable("etcd does not show its history in time") from None
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            raise error
+        if len(found) > most:
+            after = found.popleft().revision
+        return Recent(after, [c for c in found if c.key.startswith(prefix)])
 
     # ------------------------------------------------------------------ writes
 

@@ -38,6 +38,13 @@ class Page:
     more: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Recent:
+    after: int
+    """Every change with a revision > after is here, up to the asked-for one."""
+    changes: Sequence[Change]
+
+
 class Measure(Protocol):
     """Whom a store tells how it does. Times are seconds."""
 
@@ -84,6 +91,10 @@ class Store(Protocol):
 
         Raises Compacted when the history no longer reaches back to `after`.
         """
+        ...
+
+    async def recent(self, prefix: str, *, upto: int, most: int) -> Recent:
+        """The newest changes up to a revision, in order, at most so many: for a server that begins where another ended."""
         ...
 
     async def revision(self) -> int:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from controlplane.storage.errors import StoreFull, StoreUnavailable
-from controlplane.storage.interface import Change, Entry, Measure, Page, Store
+from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Store
 
 T = TypeVar("T")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -105,6 +105,9 @@ class MeasuredStore:
 
     def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
         return self._store.watch(prefix, after=after)
+
+    async def recent(self, prefix: str, *, upto: int, most: int) -> Recent:
+        return await self._store.recent(prefix, upto=upto, most=most)
 
     async def compact(self, revision: int) -> None:
         await self._store.compact(revision)

@@ -302,6 +302,7 @@ async def test_a_version_from_before_the_history_is_expired() -> None:
     store = EmbeddedStore()
     async with api_core(store=store, clock=SystemClock(), rng=Random(1)) as core:
         await core.create(CTX, CONFIG, "default", config("a"))
+    await store.compact(await store.revision())
     async with api_core(store=store, clock=SystemClock(), rng=Random(1)) as again:
         with pytest.raises(Expired, match="too old resource version"):
             await take(again.watch(CTX, CONFIG, "default", resource_version="1"), 1)

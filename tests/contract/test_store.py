@@ -184,3 +184,28 @@ async def test_a_swap_at_a_neighbours_revision_is_refused(store: Store) -> None:
     for wrong in made[1:]:
         with pytest.raises(RevisionConflict):
             await store.update("/n0", b"x", at=wrong)
+
+
+async def test_the_newest_changes_up_to_a_revision_are_told_to_who_comes_later(store: Store) -> None:
+    begun = await store.revision()
+    made = await asyncio.gather(*(store.create(f"/old{n}", b"1") for n in range(6)))
+    gone = await store.delete("/old0", at=made[0])
+    upto = await store.revision()
+    await store.create("/later", b"1")
+    everything = await seen(store, "/", begun, 7)
+    recent = await store.recent("/", upto=upto, most=100)
+    assert recent.after <= begun and list(recent.changes)[-7:] == everything[:7]
+    assert recent.changes[-1].revision == gone
+    few = await store.recent("/", upto=upto, most=3)
+    assert (few.after, list(few.changes)) == (everything[3].revision, everything[4:7])
+    assert [c.key for c in (await store.recent("/old0", upto=upto, most=100)).changes] == ["/old0", "/old0"]
+
+
+async def test_of_what_is_compacted_nothing_is_told_to_who_comes_later(store: Store) -> None:
+    first = await store.create("/a", b"1")
+    second = await store.update("/a", b"2", at=first)
+    third = await store.update("/a", b"3", at=second)
+    await store.compact(second)
+    recent = await store.recent("/", upto=third, most=100)
+    assert first <= recent.after <= third
+    assert [c.revision for c in recent.changes] == [r for r in (second, third) if r > recent.after]
