@@ -13,7 +13,7 @@ from controlplane.apiserver.registry import key_of
 from kubeapi.errors import AlreadyExists, Conflict, NotFound
 from kubeapi.meta import replace
 from kubeapi.scheme import SCHEME
-from kubeapi.types import core_v1, discovery_v1, meta_v1, networking_v1, scheduling_v1, storage_v1
+from kubeapi.types import core_v1, meta_v1, networking_v1, scheduling_v1, storage_v1
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 LOCAL_PATH = "sampan.dev/local-path"
@@ -21,8 +21,8 @@ LOCAL_PATH = "sampan.dev/local-path"
 PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 
 
-async def bootstrap(api: Api, *, address: str, port: int, service_cidr: str, first: str) -> None:
-    """Creates what is missing; safe at every start. `address` and `port` are the API server's own, as nodes reach it.
+async def bootstrap(api: Api, *, port: int, service_cidr: str, first: str) -> None:
+    """Creates what is missing; safe at every start. Who is behind the service is told by members.py.
 
     `first` is the reserved first address of the service range: the API server's certificate names it.
     """
@@ -54,34 +54,6 @@ async def bootstrap(api: Api, *, address: str, port: int, service_cidr: str, fir
             spec=core_v1.ServiceSpec(
                 cluster_ip=first, ports=[core_v1.ServicePort(name="https", port=443, target_port=port)]
             ),
-        ),
-    )
-    await _ensure(
-        api,
-        core_v1.Endpoints(
-            # Its slice is written below.
-            metadata=meta_v1.ObjectMeta(
-                name="kubernetes", namespace="default", labels={"endpointslice.kubernetes.io/skip-mirror": "true"}
-            ),
-            subsets=[
-                core_v1.EndpointSubset(
-                    addresses=[core_v1.EndpointAddress(ip=address)],
-                    ports=[core_v1.EndpointPort(name="https", port=port, protocol="TCP")],
-                )
-            ],
-        ),
-    )
-    await _ensure(
-        api,
-        discovery_v1.EndpointSlice(
-            metadata=meta_v1.ObjectMeta(
-                name="kubernetes", namespace="default", labels={"kubernetes.io/service-name": "kubernetes"}
-            ),
-            address_type="IPv4",
-            endpoints=[
-                discovery_v1.Endpoint(addresses=[address], conditions=discovery_v1.EndpointConditions(ready=True))
-            ],
-            ports=[discovery_v1.EndpointPort(name="https", port=port, protocol="TCP")],
         ),
     )
 

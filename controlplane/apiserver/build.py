@@ -16,6 +16,7 @@ from controlplane.apiserver.auth.rbac import Rbac
 from controlplane.apiserver.auth.tokens import ServiceAccountTokens, TokenKeys
 from controlplane.apiserver.bootstrap import bootstrap
 from controlplane.apiserver.cache import WatchCache
+from controlplane.apiserver.members import Members
 from controlplane.apiserver.registry import Registry
 from controlplane.apiserver.strategies.all import all_strategies
 from controlplane.apiserver.strategies.allocation import Allocator
@@ -24,10 +25,13 @@ from controlplane.apiserver.strategies.storage import DEFAULT_CLASS
 from controlplane.storage.errors import StoreError
 from controlplane.storage.interface import Store
 from kubeapi.clock import Clock
+from kubeapi.errors import ApiError
 
 log = logging.getLogger(__name__)
 
 SERVICE_CIDR = "10.96.0.0/16"
+LEAVE_WITHIN = 0.5
+"""Seconds for telling the others that this server goes."""
 REPAIR_EVERY = 180.0
 """Seconds between two looks for addresses and ports that were left behind."""
 
@@ -79,13 +83,30 @@ async def api_core(
             authenticator=Authenticator([*tokens, accounts]),
             tokens=accounts,
         )
-        await bootstrap(api, address=address, port=port, service_cidr=service_cidr, first=allocator.first)
+        await bootstrap(api, port=port, service_cidr=service_cidr, first=allocator.first)
+        members = Members(api, address=address, port=port, clock=clock, rng=rng)
+        await members.look()
         tasks.append(asyncio.create_task(_housekeeping(api, repair), name="housekeeping"))
-        yield api
+        present = asyncio.create_task(members.run(), name="members")
+        tasks.append(present)
+        try:
+            yield api
+        finally:
+            present.cancel()
+            await _leave(members)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+async def _leave(members: Members) -> None:
+    """With a store that is away there is nobody to tell."""
+    try:
+        async with asyncio.timeout(LEAVE_WITHIN):
+            await members.leave()
+    except (ApiError, StoreError, TimeoutError) as error:
+        log.info("left without a word: %s", error)
 
 
 async def _housekeeping(api: Api, repair: Callable[[], Awaitable[None]]) -> None:
