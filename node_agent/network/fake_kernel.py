@@ -46,6 +46,9 @@ class FakeKernel:
     def links(self) -> Sequence[Link]:
         return list(self._links.values())
 
+    def has_link(self, name: str) -> bool:
+        return name in self._links
+
     def _need(self, device: str) -> None:
         if device not in self._links:
             raise NetworkError(f"no network device {device}")

@@ -16,22 +16,17 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from node_agent.network.errors import NetworkError
+from node_agent.network.rtnetlink import ONLINK, PERMANENT, Refused, vxlan_data
+from node_agent.network.rtnetlink import Route as Netlink
 
 ROUTE_PROTOCOL = 83
 """Tag of our routes: only routes with this protocol number are ever removed."""
 
-_ENOENT, _EEXIST, _ENODEV, _ESRCH, _ENOTSUP, _EADDRNOTAVAIL = 2, 17, 19, 3, 95, 99
+_ENOENT, _ENODEV, _ESRCH = 2, 19, 3
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x00000017
-_NUD_PERMANENT = 0x80
-_ONLINK = 4
-_NTF_SELF = 2
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 P = ParamSpec("P")
@@ -70,6 +65,7 @@ class Flow:
 
 class Kernel(Protocol):
     def links(self) -> Sequence[Link]: ...
+    def has_link(self, name: str) -> bool: ...
     def ensure_bridge(self, name: str, *, mac: str, mtu: int) -> None: ...
     def ensure_vxlan(self, name: str, *, vni: int, port: int, local: str, mac: str, mtu: int) -> None: ...
     def add_pod_link(self, name: str, *, pid: int, mtu: int, master: str, alias: str) -> None:
@@ -122,9 +118,9 @@ class Kernel(Protocol):
         ...
 
 
-def _ignore(error: NetlinkError, *codes: int) -> None:
+def _ignore(error: Refused, *codes: int) -> None:
     if error.code not in codes:
-        raise NetworkError(str(error)) from error
+        raise error
 
 
 def _inside(method: Callable[Concatenate["NetlinkKernel", P], R]) -> Callable[Concatenate["NetlinkKernel", P], R]:
@@ -173,53 +169,34 @@ class NetlinkKernel:
             raise failures[0]
         return results[0]
 
-    def _index(self, route: Any, name: str) -> int:
-        found = route.link_lookup(ifname=name)
-        if not found:
-            raise NetworkError(f"no network device {name}")
-        return int(found[0])
-
     @_inside
     def links(self) -> Sequence[Link]:
-        with IPRoute() as route:
-            return [
-                Link(
-                    name=link.get_attr("IFLA_IFNAME"),
-                    mac=link.get_attr("IFLA_ADDRESS") or "",
-                    mtu=link.get_attr("IFLA_MTU") or 0,
-                    up=bool(link["flags"] & 1),
-                    alias=link.get_attr("IFLA_IFALIAS") or "",
-                )
-                for link in route.get_links()
-            ]
+        with Netlink() as netlink:
+            rows = netlink.links()
+        return [Link(name=r.name, mac=r.mac, mtu=r.mtu, up=bool(r.flags & 1), alias=r.alias) for r in rows]
+
+    @_inside
+    def has_link(self, name: str) -> bool:
+        with Netlink() as netlink:
+            return bool(netlink.find(name))
 
     @_inside
     def ensure_bridge(self, name: str, *, mac: str, mtu: int) -> None:
-        with IPRoute() as route:
-            if not route.link_lookup(ifname=name):
-                route.link("add", ifname=name, kind="bridge")
-            route.link("set", index=self._index(route, name), address=mac, mtu=mtu, state="up")
+        with Netlink() as netlink:
+            if not netlink.find(name):
+                netlink.add_link(name, "bridge")
+            netlink.set_link(netlink.index(name), mac=mac, mtu=mtu, up=True)
 
     @_inside
     def ensure_vxlan(self, name: str, *, vni: int, port: int, local: str, mac: str, mtu: int) -> None:
-        with IPRoute() as route:
-            found = route.link_lookup(ifname=name)
-            if found:
-                data = route.get_links(found[0])[0].get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA")
-                same = data is not None and (
-                    data.get_attr("IFLA_VXLAN_ID"),
-                    data.get_attr("IFLA_VXLAN_LOCAL"),
-                    data.get_attr("IFLA_VXLAN_PORT"),
-                ) == (vni, local, port)
-                if not same:
-                    route.link("del", index=found[0])
-                    found = ()
+        with Netlink() as netlink:
+            found = netlink.find(name)
+            if found and netlink.link(found).vxlan() != (vni, local, port):
+                netlink.delete_link(found)
+                found = 0
             if not found:
-                route.link(
-                    "add", ifname=name, kind="vxlan", vxlan_id=vni, vxlan_local=local, vxlan_port=port,
-                    vxlan_learning=0, address=mac,
-                )  # fmt: skip
-            route.link("set", index=self._index(route, name), address=mac, mtu=mtu, state="up")
+                netlink.add_link(name, "vxlan", data=vxlan_data(vni=vni, local=local, port=port), mac=mac)
+            netlink.set_link(netlink.index(name), mac=mac, mtu=mtu, up=True)
         self._transmit_checksum_off(name)
 
     def _transmit_checksum_off(self, device: str) -> None:
@@ -234,157 +211,133 @@ class NetlinkKernel:
 
     @_inside
     def add_pod_link(self, name: str, *, pid: int, mtu: int, master: str, alias: str) -> None:
-        with IPRoute() as route:
+        with Netlink() as netlink:
             try:
-                route.link(
-                    "add",
-                    ifname=name,
-                    kind="veth",
-                    mtu=mtu,
-                    peer={"ifname": "eth0", "mtu": mtu, "net_ns_pid": pid},
-                )
-                index = self._index(route, name)
-                route.link("set", index=index, ifalias=alias, master=self._index(route, master), state="up")
+                bridge = netlink.index(master)
+                netlink.add_veth(name, peer="eth0", pid=pid, mtu=mtu, master=bridge, alias=alias)
                 # Where netfilter sees bridged frames, a service's answer may be the asking pod: same port out.
-                route.brport("set", index=index, mode=1)
-            except NetlinkError as error:
+                netlink.set_hairpin(netlink.index(name))
+            except Refused as error:
                 raise NetworkError(f"cannot link the namespace of process {pid}: {error}") from error
 
     def configure_pod(self, pid: int, *, address: str, gateway: str) -> None:
         inside = NetlinkKernel(f"/proc/{pid}/ns/net")
         try:
             inside.enter(lambda: inside._configure_pod(address, gateway))
-        except NetlinkError as error:
+        except Refused as error:
             raise NetworkError(f"cannot configure the namespace of process {pid}: {error}") from error
 
     def _configure_pod(self, address: str, gateway: str) -> None:
-        with IPRoute() as route:
-            eth0 = self._index(route, "eth0")
-            route.link("set", index=self._index(route, "lo"), state="up")
-            route.link("set", index=eth0, state="up")
-            route.addr("replace", index=eth0, address=address, prefixlen=32)
-            route.route("replace", dst=f"{gateway}/32", oif=eth0, scope=253)
-            route.route("replace", dst="default", gateway=gateway, oif=eth0)
+        with Netlink() as netlink:
+            eth0 = netlink.index("eth0")
+            netlink.set_link(netlink.index("lo"), up=True)
+            netlink.set_link(eth0, up=True)
+            netlink.set_address(eth0, address, 32)
+            netlink.set_route(f"{gateway}/32", link=eth0)
+            netlink.set_route("0.0.0.0/0", link=eth0, gateway=gateway)
 
     def pod_address(self, pid: int) -> str | None:
         inside = NetlinkKernel(f"/proc/{pid}/ns/net")
         return inside.enter(inside._address_of_eth0)
 
     def _address_of_eth0(self) -> str | None:
-        with IPRoute() as route:
-            found = route.link_lookup(ifname="eth0")
-            if not found:
-                return None
-            for item in route.get_addr(family=socket.AF_INET, index=found[0]):
-                return str(item.get_attr("IFA_ADDRESS"))
-        return None
+        with Netlink() as netlink:
+            found = netlink.find("eth0")
+            return next((ip for ip, _ in netlink.addresses(found)), None) if found else None
 
     @_inside
     def delete_link(self, name: str) -> None:
-        with IPRoute() as route:
-            found = route.link_lookup(ifname=name)
-            if not found:
-                return
-            try:
-                route.link("del", index=found[0])
-            except NetlinkError as error:
-                _ignore(error, _ENODEV)
+        with Netlink() as netlink:
+            if found := netlink.find(name):
+                try:
+                    netlink.delete_link(found)
+                except Refused as error:
+                    _ignore(error, _ENODEV)
 
     @_inside
     def set_alias(self, name: str, alias: str) -> None:
-        with IPRoute() as route:
-            route.link("set", index=self._index(route, name), ifalias=alias)
+        with Netlink() as netlink:
+            netlink.set_link(netlink.index(name), alias=alias)
 
     @_inside
     def ensure_addresses(self, device: str, addresses: Collection[str]) -> None:
-        with IPRoute() as route:
-            index = self._index(route, device)
-            for item in list(route.get_addr(family=socket.AF_INET, index=index)):
-                ip, prefix = item.get_attr("IFA_ADDRESS"), item["prefixlen"]
+        with Netlink() as netlink:
+            index = netlink.index(device)
+            for ip, prefix in netlink.addresses(index):
                 if f"{ip}/{prefix}" not in addresses:
-                    route.addr("del", index=index, address=ip, prefixlen=prefix)
+                    netlink.delete_address(index, ip, prefix)
             for address in addresses:
                 ip, _, length = address.partition("/")
-                route.addr("replace", index=index, address=ip, prefixlen=int(length))
+                netlink.set_address(index, ip, int(length))
 
     @_inside
     def neighbours(self, device: str) -> dict[str, str]:
-        with IPRoute() as route:
-            found = route.get_neighbours(family=socket.AF_INET, ifindex=self._index(route, device))
-            return {
-                item.get_attr("NDA_DST"): item.get_attr("NDA_LLADDR")
-                for item in found
-                if item["state"] & _NUD_PERMANENT
-            }
+        with Netlink() as netlink:
+            index = netlink.index(device)
+            return {n.address: n.mac for n in netlink.neighbours() if n.link == index and n.state & PERMANENT}
 
     @_inside
     def ensure_neighbour(self, device: str, ip: str, mac: str) -> None:
-        with IPRoute() as route:
-            route.neigh("replace", ifindex=self._index(route, device), dst=ip, lladdr=mac, state=_NUD_PERMANENT)
+        with Netlink() as netlink:
+            netlink.set_neighbour(netlink.index(device), ip, mac)
 
     @_inside
     def delete_neighbour(self, device: str, ip: str) -> None:
-        with IPRoute() as route:
+        with Netlink() as netlink:
             try:
-                route.neigh("del", ifindex=self._index(route, device), dst=ip)
-            except NetlinkError as error:
+                netlink.delete_neighbour(netlink.index(device), ip)
+            except Refused as error:
                 _ignore(error, _ENOENT)
 
     @_inside
     def forwardings(self, device: str) -> dict[str, str]:
-        with IPRoute() as route:
-            found = route.fdb("dump", ifindex=self._index(route, device))
-            return {item.get_attr("NDA_LLADDR"): item.get_attr("NDA_DST") for item in found if item.get_attr("NDA_DST")}
+        with Netlink() as netlink:
+            index = netlink.index(device)
+            return {n.mac: n.address for n in netlink.forwardings() if n.link == index and n.address}
 
     @_inside
     def ensure_forwarding(self, device: str, mac: str, outer: str) -> None:
-        with IPRoute() as route:
-            route.fdb(
-                "replace", ifindex=self._index(route, device), lladdr=mac, dst=outer,
-                flags=_NTF_SELF, state=_NUD_PERMANENT,
-            )  # fmt: skip
+        with Netlink() as netlink:
+            netlink.set_forwarding(netlink.index(device), mac, outer)
 
     @_inside
     def delete_forwarding(self, device: str, mac: str, outer: str) -> None:
-        with IPRoute() as route:
+        with Netlink() as netlink:
             try:
-                route.fdb("del", ifindex=self._index(route, device), lladdr=mac, dst=outer, flags=_NTF_SELF)
-            except NetlinkError as error:
+                netlink.delete_forwarding(netlink.index(device), mac, outer)
+            except Refused as error:
                 _ignore(error, _ENOENT)
 
     @_inside
     def routes(self, device: str) -> Sequence[Route]:
-        with IPRoute() as route:
-            index = self._index(route, device)
+        with Netlink() as netlink:
+            index = netlink.index(device)
             return sorted(
                 Route(
-                    destination=f"{item.get_attr('RTA_DST')}/{item['dst_len']}",
-                    via=item.get_attr("RTA_GATEWAY") or "",
+                    destination=f"{row.destination}/{row.prefix}",
+                    via=row.gateway,
                     device=device,
-                    onlink=bool(item["flags"] & _ONLINK),
+                    onlink=bool(row.flags & ONLINK),
                 )
-                for item in route.get_routes(family=socket.AF_INET, oif=index)
-                if item["proto"] == ROUTE_PROTOCOL and item.get_attr("RTA_OIF") == index
+                for row in netlink.routes()
+                if row.protocol == ROUTE_PROTOCOL and row.link == index
             )
 
     @_inside
     def ensure_route(self, route: Route) -> None:
-        with IPRoute() as netlink:
-            netlink.route(
-                "replace", dst=route.destination, gateway=route.via or None,
-                oif=self._index(netlink, route.device),
-                proto=ROUTE_PROTOCOL, flags=["onlink"] if route.onlink else [],
+        with Netlink() as netlink:
+            netlink.set_route(
+                route.destination, link=netlink.index(route.device), gateway=route.via, protocol=ROUTE_PROTOCOL,
+                flags=ONLINK if route.onlink else 0,
             )  # fmt: skip
 
     @_inside
     def delete_route(self, route: Route) -> None:
-        with IPRoute() as netlink:
+        with Netlink() as netlink:
             try:
-                netlink.route(
-                    "del", dst=route.destination, oif=self._index(netlink, route.device), proto=ROUTE_PROTOCOL
-                )
-            except NetlinkError as error:
-                _ignore(error, _ESRCH, _ENOENT)
+                netlink.delete_route(route.destination, link=netlink.index(route.device), protocol=ROUTE_PROTOCOL)
+            except Refused as error:
+                _ignore(error, _ENOENT, _ESRCH)
 
     @_inside
     def set_sysctl(self, name: str, value: str) -> None:
@@ -397,6 +350,8 @@ class NetlinkKernel:
 
     @_inside
     def udp_flows(self) -> Sequence[Flow]:
+        from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket  # 10 MiB: only where something serves UDP
+
         with NFCTSocket() as netlink:
             entries = list(netlink.dump())
         flows = []
@@ -419,6 +374,9 @@ class NetlinkKernel:
 
     @_inside
     def delete_flow(self, flow: Flow) -> None:
+        from pyroute2.netlink.exceptions import NetlinkError
+        from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket
+
         key = NFCTAttrTuple(
             saddr=flow.source, daddr=flow.destination, proto=socket.IPPROTO_UDP,
             sport=flow.source_port, dport=flow.destination_port,
@@ -427,7 +385,8 @@ class NetlinkKernel:
             try:
                 netlink.entry("del", tuple_orig=key)
             except NetlinkError as error:
-                _ignore(error, _ENOENT)
+                if error.code != _ENOENT:
+                    raise NetworkError(str(error)) from error
 
     def has_chain(self, table: str, chain: str) -> bool:
         command = [*self._command(), "list", "chain", *table.split(), chain]

@@ -117,9 +117,9 @@ class NodePodNetwork:
             address = known.ip
         link = plan.PodLink(pod_uid, address, host_ports)
         name = plan.link_name(pod_uid)
-        held = {item.name: item for item in self._kernel.links()}.get(name)
-        if held is None or self._kernel.pod_address(pid) != address:
-            if held is not None:
+        held = self._kernel.has_link(name)
+        if not held or self._kernel.pod_address(pid) != address:
+            if held:
                 self._kernel.delete_link(name)
             self._kernel.add_pod_link(name, pid=pid, mtu=self._mtu, master=BRIDGE, alias=plan.write_alias(link))
             try:
