@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from kubectl_lite.streams import Streams, terminal
-from kubectl_lite.table import GROUPS, HIDDEN, VERBS, load
+from kubectl_lite.table import ABSENT, GROUPS, HIDDEN, VERBS, load
 
 
 def main(argv: Sequence[str] | None = None, io: Streams | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -58,6 +58,9 @@ def dispatch(words: list[str], io: Streams, environ: dict[str, str]) -> int:
     if not name:
         io.out.write(overview())
         return 0
+    if name in ABSENT:
+        io.fail(f'kubectl-lite has no "{name}"; kubectl has, and works on this cluster, too')
+        return 1
     if name not in VERBS and name not in HIDDEN:
         io.fail(f'unknown command "{name}" for "kubectl-lite"{_nearest(name)}')
         return 1

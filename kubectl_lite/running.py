@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +134,18 @@ async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: di
             environ=environ,
             here=Path(),
             address=config.grpc,
+            raw=_raw(config, timeout),
         )
         return await run_in(verb, args, session, failed)
+
+
+def _raw(config: Any, timeout: float | None) -> Callable[[str], bytes]:
+    def get(path: str) -> bytes:
+        from kubectl_lite import raw
+
+        return raw.get(config, path, timeout=timeout)
+
+    return get
 
 
 async def run_in(verb: Verb, args: argparse.Namespace, session: Any, failed: int = 1) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,9 @@ class Session:
     """What relative file names are relative to."""
     address: str = ""
     """Of the server, for messages."""
+
+    raw: Callable[[str], bytes] | None = None
+    """A GET of this path over HTTP; blocking. None where there is no HTTP door."""
 
     def namespace_of(self, resource: Resource) -> str:
         """Where to look for objects of this resource: "" is everywhere, and for cluster-scoped ones."""

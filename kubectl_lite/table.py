@@ -60,6 +60,8 @@ GROUPS = {
     "Settings": "Settings",
     "Other": "Other",
 }
+ABSENT = {"alpha", "certificate", "debug", "kustomize", "plugin", "proxy"}
+"""Verbs of kubectl that are missing here."""
 HIDDEN: dict[str, str] = {"__complete": "completion"}
 """Verbs that no list shows."""
 

@@ -32,7 +32,7 @@ def _flags(flags: Flags) -> None:
     flags.switch("--show-kind", help="the kind in front of each name")
     flags.switch("--no-headers", help="rows only")
     flags.switch("--ignore-not-found", help="exit with 0 when the object is not there")
-    flags.value("--raw", help=argparse.SUPPRESS)
+    flags.value("--raw", help="what the server sends for this path: /readyz?verbose, /metrics", metavar="PATH")
     flags.value("--template", help=argparse.SUPPRESS)
     flags.number("--chunk-size", help=argparse.SUPPRESS)
 
@@ -50,7 +50,7 @@ class Rows:
 
 async def run(args: argparse.Namespace, session: Session) -> int:
     if args.raw:
-        raise UsageError("--raw speaks HTTP, and kubectl-lite speaks gRPC only: use `kubectl get --raw`")
+        return await _raw(args, session)
     if args.template:
         raise UsageError("Go templates are not supported; use -o jsonpath=TEMPLATE or -o custom-columns=SPEC")
     targets = await _targets(args, session)
@@ -64,6 +64,17 @@ async def run(args: argparse.Namespace, session: Session) -> int:
     if show is not None:
         return await _objects(args, session, targets, show)
     return await _tables(args, session, targets)
+
+
+async def _raw(args: argparse.Namespace, session: Session) -> int:
+    import asyncio
+
+    if args.words or args.output:
+        raise UsageError("--raw takes no names and no -o: it prints what the server sends")
+    if session.raw is None:
+        raise UsageError("--raw speaks HTTP, and no HTTP door is known here")
+    session.io.write_bytes(await asyncio.to_thread(session.raw, args.raw))
+    return 0
 
 
 async def _targets(args: argparse.Namespace, session: Session) -> list[Target]:

@@ -115,6 +115,10 @@ READ = {
         get pod web-1 -o jsonpath={.metadata.name
         get pod web-1 --template={{.metadata.name}}
         get -f nothing.yaml
+        get --raw /version
+        get --raw /readyz
+        get --raw /api/v1/namespaces/one/configmaps/settings
+        get --raw /nothing
         logs nope
         logs web-1 -c nothing
         exec nope -- ls

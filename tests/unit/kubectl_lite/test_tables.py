@@ -1,5 +1,6 @@
 """Columns, ages, durations, drain's and taint's decisions, and what a start may import."""
 
+import io
 import subprocess
 import sys
 from argparse import Namespace
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from kubectl_lite.__main__ import main
 from kubectl_lite.durations import human, parse_duration
 from kubectl_lite.errors import Failed, UsageError
+from kubectl_lite.streams import Streams
 from kubectl_lite.table import VERBS, load
 from kubectl_lite.tabs import align
 from kubectl_lite.verbs.drain import sort_out
@@ -85,3 +88,19 @@ def test_get_starts_without_the_types_and_help_without_grpc() -> None:
     get = imported("import kubectl_lite.running, kubectl_lite.connect, kubectl_lite.verbs.get, kubectl_lite.session")
     assert not HEAVY & get
     assert not {"grpc", "google.protobuf", "yaml"} & imported("import kubectl_lite.__main__, kubectl_lite.running")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["proxy"], "kubectl has, and works on this cluster, too"),
+        (["gett", "pods"], "Did you mean this?\n\tget"),
+        (["--nonsense", "get"], "unknown flag --nonsense before the command"),
+        (["rollout", "forward"], "use status, history, undo, restart, pause, resume"),
+        (["get", "--nonsense"], "See 'kubectl-lite get --help'"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_the_next_step(words: list[str], hint: str) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    code = main(words, Streams(out=out, err=err, stdin=io.BytesIO()), {})
+    assert code == 1 and hint in err.getvalue() and not out.getvalue()
