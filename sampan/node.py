@@ -105,6 +105,8 @@ def build(
     seen = observer or Observer(runtime)
     offered = allocatable(machine)
     measured = metrics or NodeMetrics()
+    if isinstance(runtime, DockerRuntime):
+        runtime.timed = measured.runtime_operation
     events = EventRecorder(client, component=COMPONENT, clock=clock, rng=rng, host=config.name, log=logger)
     references = References(client, clock=clock)
     facts = NodeFacts(
@@ -200,8 +202,6 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
         runtime, dialer = DockerRuntime(node_name=config.name, base_url=config.docker), NamespaceDialer()
         await runtime.prepare()
     measured = NodeMetrics()
-    if isinstance(runtime, DockerRuntime):
-        runtime.timed = measured.runtime_operation
     if config.tls is not None:
         mine = Certificates(measured.registry, ttl=CLIENT_TTL, now=clock.now)
         mine.show("client", config.tls.certificate)

@@ -137,7 +137,10 @@ async def test_an_exec_probe_makes_the_pod_ready_and_deletion_cleans_up(world: W
     await world.client.create(pod(wish(command=["/bin/sh", "-c", script], readiness_probe=probe), uid=world.uid))
     await world.until(lambda: ready(world))
     found = world.pod()
-    assert found is not None
+    assert found is not None and world.agent.parts is not None
+    registry, stages = world.agent.parts.metrics.registry, "sampan_pod_start_stage_duration_seconds_count"
+    for stage in ("volumes", "sandbox", "network", "create", "start", "ready"):
+        assert registry.get_sample_value(stages, {"stage": stage}) == 1, stage
     meta = replace(found.metadata, deletion_timestamp=SystemClock().now(), deletion_grace_period_seconds=30)
     await world.client.update(replace(found, metadata=meta))
     await world.until(lambda: world.pod() is None and not world.agent.workers)
