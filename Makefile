@@ -67,6 +67,10 @@ cluster-ha: compose ## the same with three etcd members and two of each part of 
 	PYTHON=$(BIN)/python images/build
 	$(BIN)/python -m sampan cluster up --ha
 
+cluster-monitoring: compose ## that cluster, or a new one, with Prometheus: http://127.0.0.1:9090
+	PYTHON=$(BIN)/python images/build
+	$(BIN)/python -m sampan cluster up --monitoring
+
 cluster-check:   ## the promises of the demo on that cluster, by kubectl-lite and by kubectl
 	$(BIN)/python -m sampan cluster check
 	$(BIN)/python -m sampan cluster check --client kubectl

@@ -1,13 +1,14 @@
 """`sampan cluster up|down|check`: the cluster of docker-compose.yml, from a checkout. See cluster_compose."""
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sampan.cluster_compose import PROJECT, ComposeCluster
+from sampan.cluster_compose import PROJECT, ComposeCluster, has_two
 from sampan.demo import KUBECTL_LITE
 from sampan.demo_checks import CheckError, Checklist, Checks
 
@@ -22,8 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--client", default="", help="command that the checks use (default: kubectl-lite)")
     parser.add_argument("--state", type=Path, default=ROOT / "build" / "cluster", help="credentials are kept here")
     parser.add_argument("--project", default=PROJECT, help="of docker compose (default: $SAMPAN_PROJECT, else sampan)")
+    parser.add_argument("--monitoring", action="store_true", help="with Prometheus, also beside a cluster that runs")
     args = parser.parse_args(argv)
-    cluster = ComposeCluster(root=ROOT, ha=args.ha, state=args.state.absolute(), project=args.project)
+    cluster = ComposeCluster(
+        root=ROOT,
+        ha=args.ha or (args.what == "up" and has_two(args.project)),
+        state=args.state.absolute(),
+        project=args.project,
+        monitoring=args.monitoring,
+    )
     try:
         if args.what == "check":
             return check(cluster, shlex.split(args.client) or KUBECTL_LITE)
@@ -33,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if args.what == "up":
         print(f"export KUBECONFIG={cluster.kubeconfig}")
+        if args.monitoring:
+            print(
+                f"Prometheus: http://127.0.0.1:{os.environ.get('SAMPAN_PROMETHEUS_PORT', '9090')}/targets and /alerts"
+            )
     return 0
 
 

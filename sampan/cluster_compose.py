@@ -43,6 +43,11 @@ def running_nodes(project: str) -> list[str]:
     return sorted(docker("ps", *filters, "--format", "{{.Names}}").split())
 
 
+def has_two(project: str) -> bool:
+    """Of each part: a cluster of docker-compose.ha.yml runs, and stays one."""
+    return bool(docker("ps", "-q", "--filter", f"name=^{project}-apiserver-2-1$").strip())
+
+
 def docker(*words: str, timeout: float = 120) -> str:
     return run_command(["docker", *words], timeout=timeout)
 
@@ -69,11 +74,13 @@ class ComposeCluster:
         project: str = PROJECT,
         settings: Mapping[str, str] | None = None,
         nodes: int = NODES,
+        monitoring: bool = False,
     ) -> None:
         """`nodes`: how many of those in the file are started."""
         self._state, self.project, self._nodes = state, project, nodes
         files = ["docker-compose.yml", *(["docker-compose.ha.yml"] if ha else [])]
         self._files = [word for name in files for word in ("-f", str(root / name))]
+        self._profile = ["--profile", "monitoring"] if monitoring else []
         self._environment = {
             **os.environ,
             **(settings or {}),
@@ -86,7 +93,7 @@ class ComposeCluster:
         return self._state / "admin.kubeconfig"
 
     def compose(self, *words: str, timeout: float = 300) -> str:
-        command = [*compose_command(), "-p", self.project, *self._files, *words]
+        command = [*compose_command(), "-p", self.project, *self._files, *self._profile, *words]
         return run_command(command, timeout=timeout, environment=self._environment)
 
     def up(self) -> str:
@@ -132,7 +139,7 @@ class ComposeCluster:
             # While there is an engine: its containers' control groups go with them.
             words = ["docker", "exec", container, "sh", "-c", "docker ps -aq | xargs -r docker rm -f"]
             subprocess.run(words, capture_output=True, timeout=60)
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "10")
+        self.compose("--profile", "monitoring", "down", "--volumes", "--remove-orphans", "--timeout", "10")
         if volumes := self._volumes():
             # Of docker-compose.ha.yml: who ends a cluster need not know which files it was begun with.
             docker("volume", "rm", *volumes)

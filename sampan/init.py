@@ -5,7 +5,9 @@
     DIR/etcd/          one certificate for all members, from an authority of etcd's own: a node's certificate opens
                        the API server, never the store
     DIR/scheduler/ DIR/controllers/ DIR/NODE/    a kubeconfig each
-    DIR/admin.kubeconfig                         for people, with the addresses that the outside knows
+    DIR/admin.kubeconfig                         for people, with the addresses that the outside knows: a context for each
+                                                 API server, because kubectl goes to one only; kubectl-lite knows all in any
+    DIR/prometheus/ DIR/monitoring/              a client certificate, and what makes it welcome and findable (monitoring.py)
 
 What is there and good is kept, so init may run before every start. A part is given only its own directory.
 """
@@ -18,8 +20,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
+from sampan import monitoring
 from sampan.cluster_layout import ADMIN, CONTROLLERS, KUBERNETES, SCHEDULER, node_identity
 from sampan.cluster_pki import Identity, Pki, write_private
+from sampan.monitoring import PROMETHEUS, SETUP, Host
 
 HELP = "make the certificates and kubeconfigs of a cluster of several machines"
 _NAMES = (
@@ -28,17 +34,11 @@ _NAMES = (
 ETCD_CLIENT = Identity("etcd-client", "apiserver")
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    name: str
-    address: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Host":
-        name, equals, address = text.partition("=")
-        if not (name and equals and address):
-            raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ADDRESS")
-        return cls(name, address)
+def _host(text: str) -> Host:
+    name, equals, address = text.partition("=")
+    if not (name and equals and address):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ADDRESS")
+    return Host(name, address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,9 @@ class Plan:
     servers: Sequence[Host]
     etcd: Sequence[Host]
     nodes: Sequence[Host]
-    published: Sequence[str]
+    schedulers: Sequence[Host] = ()
+    controllers: Sequence[Host] = ()
+    published: Sequence[str] = ()
     """HOST:PORT:GRPC_PORT of each API server, as people reach it; empty: by its own address."""
     port: int = 6443
     grpc_port: int = 6444
@@ -68,23 +70,48 @@ def make(plan: Plan, *, now: datetime) -> None:
             plan.directory / identity.file / "kubeconfig",
             pki.kubeconfig(identity, server=_server(plan), grpc=_rotated(plan, index)),
         )
+    _monitoring(pki, plan)
     pki.client(ADMIN)
     public = [text.split(":") for text in plan.published] or [
         [server.address, str(plan.port), str(plan.grpc_port)] for server in plan.servers
     ]
-    write_private(
-        plan.directory / "admin.kubeconfig",
-        pki.kubeconfig(
-            ADMIN,
-            server=f"https://{public[0][0]}:{public[0][1]}",
-            grpc=",".join(f"{host}:{grpc}" for host, _, grpc in public),
-        ),
-    )
+    grpc = ",".join(f"{host}:{port}" for host, _, port in public)
+    servers = [f"https://{host}:{port}" for host, port, _ in public]
+    first = pki.kubeconfig(ADMIN, server=servers[0], grpc=grpc)
+    write_private(plan.directory / "admin.kubeconfig", with_contexts(first, servers[1:]))
+
+
+def with_contexts(kubeconfig: bytes, others: Sequence[str]) -> bytes:
+    """The same cluster by other servers, as NAME-2, NAME-3: `kubectl --context` chooses when the first one is away."""
+    config = yaml.safe_load(kubeconfig)
+    [cluster], [context] = config["clusters"], config["contexts"]
+    for number, server in enumerate(others, 2):
+        name = f"{cluster['name']}-{number}"
+        config["clusters"].append({"name": name, "cluster": {**cluster["cluster"], "server": server}})
+        config["contexts"].append({"name": name, "context": {**context["context"], "cluster": name}})
+    return yaml.dump(config, Dumper=_Plain, sort_keys=False).encode()
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _monitoring(pki: Pki, plan: Plan) -> None:
+    _give(pki, plan.directory / "prometheus", "ca.crt", "prometheus.crt", "prometheus.key")
+    text = monitoring.manifest(schedulers=plan.schedulers, controllers=plan.controllers, etcd=plan.etcd)
+    write_private(plan.directory / SETUP.file / "cluster.yaml", text.encode())
 
 
 def _members(plan: Plan) -> list[tuple[Identity, str]]:
     """Who has a kubeconfig of its own, and the address it serves on, if it does."""
-    return [(SCHEDULER, ""), (CONTROLLERS, ""), *((node_identity(node.name), node.address) for node in plan.nodes)]
+    return [
+        (SCHEDULER, ""),
+        (CONTROLLERS, ""),
+        (SETUP, ""),
+        (PROMETHEUS, ""),
+        *((node_identity(node.name), node.address) for node in plan.nodes),
+    ]
 
 
 def _server(plan: Plan) -> str:
@@ -119,10 +146,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sampan init", description=HELP)
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument(
-        "--apiserver", type=Host.parse, action="append", required=True, metavar="NAME=ADDRESS", help="may be repeated"
+        "--apiserver", type=_host, action="append", required=True, metavar="NAME=ADDRESS", help="may be repeated"
     )
-    parser.add_argument("--etcd", type=Host.parse, action="append", default=[], metavar="NAME=ADDRESS")
-    parser.add_argument("--node", type=Host.parse, action="append", default=[], metavar="NAME=ADDRESS")
+    parser.add_argument("--etcd", type=_host, action="append", default=[], metavar="NAME=ADDRESS")
+    for part in ("--scheduler", "--controllers"):
+        parser.add_argument(
+            part, type=_host, action="append", default=[], metavar="NAME=ADDRESS", help="whose numbers Prometheus reads"
+        )
+    parser.add_argument("--node", type=_host, action="append", default=[], metavar="NAME=ADDRESS")
     parser.add_argument(
         "--publish", action="append", default=[], metavar="HOST:PORT:GRPC_PORT",
         help="how people reach the API servers, in their order (default: by their own addresses)",
@@ -132,7 +163,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if any(text.count(":") != 2 for text in args.publish):
         parser.error("--publish takes HOST:PORT:GRPC_PORT")
-    plan = Plan(args.directory, args.apiserver, args.etcd, args.node, args.publish, args.port, args.grpc_port)
+    plan = Plan(
+        directory=args.directory,
+        servers=args.apiserver,
+        etcd=args.etcd,
+        nodes=args.node,
+        schedulers=args.scheduler,
+        controllers=args.controllers,
+        published=args.publish,
+        port=args.port,
+        grpc_port=args.grpc_port,
+    )
     make(plan, now=datetime.now(UTC))
     print(f"credentials for {len(plan.servers)} API servers and {len(plan.nodes)} nodes in {plan.directory}")
     return 0

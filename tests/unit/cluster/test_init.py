@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kubeapi.client import kubeconfig
 from kubeapi.pki import Credentials
@@ -53,3 +54,22 @@ def test_a_second_run_keeps_what_is_good(plan: Plan) -> None:
     before = {path: path.read_bytes() for path in plan.directory.rglob("*") if path.is_file()}
     make(plan, now=NOW + timedelta(days=30))
     assert {path: path.read_bytes() for path in plan.directory.rglob("*") if path.is_file()} == before
+
+
+def test_people_have_a_context_for_each_server_and_kubectl_lite_knows_all_in_any(plan: Plan) -> None:
+    make(plan, now=NOW)
+    path = str(plan.directory / "admin.kubeconfig")
+    first, second = kubeconfig.load(path), kubeconfig.load(path, context="sampan-2")
+    assert (first.server, second.server) == ("https://127.0.0.1:7443", "https://127.0.0.1:7445")
+    assert first.grpc == second.grpc == "127.0.0.1:7444,127.0.0.1:7446"
+    assert first.cert == second.cert
+
+
+def test_prometheus_has_a_certificate_and_what_leads_to_it_is_written(plan: Plan) -> None:
+    make(plan, now=NOW)
+    assert {path.name for path in (plan.directory / "prometheus").iterdir()} == {
+        "ca.crt", "prometheus.crt", "prometheus.key", "kubeconfig"
+    }  # fmt: skip
+    text = (plan.directory / "monitoring" / "cluster.yaml").read_text()
+    services = [item["metadata"]["name"] for item in yaml.safe_load_all(text) if item["kind"] == "Service"]
+    assert services == ["etcd"], "nobody named schedulers or controllers"
