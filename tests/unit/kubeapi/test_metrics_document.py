@@ -1,6 +1,10 @@
 """docs/metrics.md lists every metric that the registries hold, with its labels."""
 
+import re
+
 from hack import metrics
+
+OURS = r"\b(?:apiserver|etcd_request|sampan|scheduler|workqueue|controller_runtime|kubelet|kubeproxy|leader_election|reflector)\w*_\w+"
 
 
 def test_the_document_is_what_the_registries_tell() -> None:
@@ -18,3 +22,10 @@ def test_labels_name_no_objects() -> None:
     for component, tolds in metrics.documents().items():
         for one in tolds:
             assert not {"namespace", "pod", "uid", "node"} & set(one.labels), f"{component}: {one.name}"
+
+
+def test_alerts_ask_for_metrics_that_there_are() -> None:
+    rules = (metrics.DOCUMENT.parent.parent / "monitoring" / "alerts.yml").read_text()
+    asked = {found for line in re.findall(r"expr:(?:.*\n)(?:\s{10,}.*\n)*", rules) for found in re.findall(OURS, line)}
+    assert len(asked) > 3
+    assert not {name for name in asked if re.sub(r"_(bucket|sum|count)$", "", name) not in metrics.names()}
