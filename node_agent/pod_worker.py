@@ -376,7 +376,8 @@ class PodWorker:
         if self._started_at is not None and any(c.type == "Ready" and c.status == "True" for c in status.conditions):
             self._parts.metrics.pod_ready(self._parts.clock.monotonic() - self._started_at)
             self._started_at = None
-        self._parts.statuses.put(self._pod, status)
+        passing = status.phase == "Pending" and not self._blocked and not ended
+        self._parts.statuses.put(self._pod, status, passing=passing)
 
     def _refreshes(self) -> bool:
         return any(

@@ -1,10 +1,14 @@
 """The one writer of pod statuses on this node. The newest status of a pod wins; what waits goes out as one batch.
 
 put() ── latest per pod ── run(): batch of updates at the known version ── Conflict? read, merge, again
+
+What a pod is on its way through (its sandbox stands, its containers are being made) may wait a tenth of a second: most
+pods have passed it by then, and one status is written in place of three.
 """
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -16,6 +20,9 @@ from kubeapi.logs import about
 from kubeapi.tasks import Backoff
 from kubeapi.types.core_v1 import Pod, PodStatus
 from node_agent.pod_status import OURS
+
+PATIENCE = 0.1
+"""Seconds for which a passing status may wait for the next one."""
 
 
 @dataclass(slots=True)
@@ -42,10 +49,13 @@ class StatusWriter:
         self._batch = batch
         self._entries = {}
         self._dirty: dict[str, None] = {}
+        self._patient: dict[str, float] = {}
+        """UIDs that may wait, and until when by the loop's clock; in the order of these times, and none is dirty."""
         self._wake = asyncio.Event()
         self._settled = asyncio.Condition()
 
-    def put(self, pod: Pod, status: PodStatus) -> None:
+    def put(self, pod: Pod, status: PodStatus, *, passing: bool = False) -> None:
+        """`passing`: it is likely to be another one soon, and nobody waits for it."""
         entry = self._entries.get(pod.metadata.uid)
         if entry is None:
             entry = self._entries[pod.metadata.uid] = _Entry(pod, pod.status)
@@ -58,23 +68,38 @@ class StatusWriter:
             return
         entry.wanted = status
         entry.version += 1
-        self._dirty[pod.metadata.uid] = None
+        uid = pod.metadata.uid
+        if uid in self._dirty:
+            return
+        if passing:
+            self._patient.setdefault(uid, asyncio.get_running_loop().time() + PATIENCE)
+        else:
+            self._patient.pop(uid, None)
+            self._dirty[uid] = None
         self._wake.set()
 
     async def settle(self, uid: str) -> None:
         """Waits until the server has the newest status of this pod, or the pod is gone."""
+        if self._patient.pop(uid, None) is not None:
+            self._dirty[uid] = None
+            self._wake.set()
         async with self._settled:
             await self._settled.wait_for(lambda: uid not in self._dirty)
 
     def forget(self, uid: str) -> None:
         self._entries.pop(uid, None)
         self._dirty.pop(uid, None)
+        self._patient.pop(uid, None)
 
     async def run(self) -> None:
         failures = 0
         while True:
-            await self._wake.wait()
+            due = next(iter(self._patient.values()), None)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
             self._wake.clear()
+            self._end_patience()
             while self._dirty:
                 try:
                     await self._flush()
@@ -84,6 +109,12 @@ class StatusWriter:
                         self._log.warning("cannot write pod statuses, trying again: %s", error)
                     failures += 1
                     await asyncio.sleep(self._backoff.delay(failures - 1, self._rng))
+
+    def _end_patience(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for uid in [uid for uid, due in self._patient.items() if due <= now]:
+            del self._patient[uid]
+            self._dirty[uid] = None
 
     async def _flush(self) -> None:
         taken = [(uid, self._entries[uid]) for uid in list(self._dirty)[: self._batch] if uid in self._entries]

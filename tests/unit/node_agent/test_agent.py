@@ -330,7 +330,7 @@ async def test_a_sandbox_that_cannot_be_had_is_an_event_and_the_pod_waits(world:
     await world.begin()
     await world.client.create(pod(runtime_class_name="gvisor"))
     await world.until(lambda: "FailedCreatePodSandBox" in world.reasons())
-    assert world.waiting() == "ContainerCreating"
+    await world.until(lambda: world.waiting() == "ContainerCreating", within=1)
 
 
 async def test_a_container_that_waits_for_its_restart_is_an_event(world: World) -> None:
