@@ -16,7 +16,7 @@ from kubeapi.types.core_v1 import ConfigMap, Namespace
 from tests.support.linearizability import Operation, check
 from tests.support.processes import Process
 from tests.support.rig import Rig
-from tests.support.traffic import AWAY, NAMESPACE, Watcher, Writer, config_map, faults_of
+from tests.support.traffic import AWAY, NAMESPACE, Watcher, Writer, config_map, faults_of, faults_of_lists
 
 SETTLE = 20.0
 """Seconds, after the last blow, until everybody must have caught up."""
@@ -150,6 +150,7 @@ class Campaign:
     def judge(self) -> None:
         faults = [fault for writer in self.writers for fault in writer.faults]
         faults += faults_of(self.watchers, self.history)
+        faults += faults_of_lists(self.writers, self.watchers)
         faults += [str(violation) for violation in check(self.history)]
         print("\n".join([*self.blows, self.report()]))
         assert not faults, self._failure(faults)

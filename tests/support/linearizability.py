@@ -37,7 +37,7 @@ class Operation:
     revision: int = 0
     """That the answer told; 0: it told none."""
     at: int = 0
-    """update: the revision that the writer had read."""
+    """The revision that the writer had read and made a condition: of each update, of some patches and deletes."""
     who: str = ""
 
     def __str__(self) -> str:
@@ -89,10 +89,10 @@ def after(state: State, op: Operation) -> tuple[State] | None:
     if op.verb == "get":
         fits = op.value == state.value and state.revision in (0, op.revision)
         return (Held(op.value, op.revision),) if fits else None
-    if op.verb == "delete":
-        return (None,)
     if op.at and state.revision not in (0, op.at):
         return None
+    if op.verb == "delete":
+        return (None,)
     if op.revision and state.revision >= op.revision:
         return None
     return (Held(op.value, op.revision),)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from kubeapi.client.interface import Client
 from kubeapi.errors import (
@@ -31,11 +32,23 @@ from tests.support.linearizability import Answer, Operation, Verb
 
 NAMESPACE = "default"
 VERBS: Sequence[Verb] = ("get", "get", "get", "update", "update", "patch", "patch", "create", "create", "delete")
+LISTS = 0.08
+"""How often a writer lists instead of doing one of them."""
+CAREFUL = 0.4
+"""How many of the patches and deletes have the version read before as a condition."""
 AWAY = (ServiceUnavailable, Timeout, TooManyRequests)
 
 
 def config_map(name: str, value: str) -> ConfigMap:
     return ConfigMap(metadata=ObjectMeta(name=name, namespace=NAMESPACE, labels={"traffic": "yes"}), data={"v": value})
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a list showed: all of it at one revision."""
+
+    revision: int
+    state: dict[str, str]
 
 
 @dataclass
@@ -48,6 +61,7 @@ class Writer:
     history: list[Operation] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """Errors that no client should ever see."""
+    lists: list[Snapshot] = field(default_factory=list)
     seen: dict[str, ConfigMap] = field(default_factory=dict)
     """Of each key, what this writer read or wrote last."""
 
@@ -55,6 +69,10 @@ class Writer:
         number = 0
         while not stop.is_set():
             number += 1
+            if self.rng.random() < LISTS:
+                self.history += await self.list(self.rng.choice(self.clients))
+                await asyncio.sleep(self.pause)
+                continue
             key, verb = self.rng.choice(self.keys), self.rng.choice(VERBS)
             operation = await self.act(self.rng.choice(self.clients), verb, key, f"{self.name}-{number}")
             if operation is not None:
@@ -64,9 +82,10 @@ class Writer:
 
     async def act(self, client: Client, verb: Verb, key: str, value: str) -> Operation | None:
         held = self.seen.get(key)
+        careful = verb == "update" or (verb in ("patch", "delete") and self.rng.random() < CAREFUL)
         if verb == "update" and held is None:
             verb = "get"
-        at = int(held.metadata.resource_version) if verb == "update" and held is not None else 0
+        at = int(held.metadata.resource_version) if careful and held is not None else 0
         called, answer, revision = time.monotonic(), "ok", 0
         try:
             got: ConfigMap | None = None
@@ -79,9 +98,12 @@ class Writer:
                     assert held is not None
                     got = await client.update(replace(held, data={"v": value}))
                 case "patch":
-                    got = await client.patch(ConfigMap, key, {"data": {"v": value}}, namespace=NAMESPACE)
+                    patch: dict[str, Any] = {"data": {"v": value}}
+                    if at:
+                        patch["metadata"] = {"resourceVersion": str(at)}
+                    got = await client.patch(ConfigMap, key, patch, namespace=NAMESPACE)
                 case "delete":
-                    await client.delete(ConfigMap, key, NAMESPACE)
+                    await client.delete(ConfigMap, key, NAMESPACE, resource_version=at)
             if got is not None:
                 revision, self.seen[key] = int(got.metadata.resource_version), got
                 if verb == "get":
@@ -102,6 +124,27 @@ class Writer:
         returned = math.inf if answer == "unknown" else time.monotonic()
         kind: Answer = answer  # type: ignore[assignment]
         return Operation(key, verb, called, returned, kind, value, revision, at, self.name)
+
+    async def list(self, client: Client) -> list[Operation]:
+        """As if each key had been read at once: of what is not in the list, that it is missing."""
+        called = time.monotonic()
+        try:
+            page = await client.list(ConfigMap, NAMESPACE, label_selector="traffic=yes")
+        except AWAY:
+            return []
+        except ApiError as error:
+            self.faults.append(f"list: {error.http} {error.reason}: {error}")
+            return []
+        returned, found = time.monotonic(), {o.metadata.name: o for o in page.items}
+        self.lists.append(Snapshot(page.resource_version, {key: o.data["v"] for key, o in found.items()}))
+        read: list[Operation] = []
+        for key in self.keys:
+            if (held := found.get(key)) is None:
+                read.append(Operation(key, "get", called, returned, "missing", who=self.name))
+            else:
+                revision = int(held.metadata.resource_version)
+                read.append(Operation(key, "get", called, returned, "ok", held.data["v"], revision, who=self.name))
+        return read
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +227,36 @@ class Watcher:
     async def reached(self, revision: int) -> None:
         while not self.stretches or self.stretches[-1].newest < revision:
             await self.moved.wait()
+
+
+def faults_of_lists(writers: Sequence[Writer], watchers: Sequence[Watcher]) -> list[str]:
+    """Each list must show what the events up to its revision make."""
+    faults: list[str] = []
+    stretches = [stretch for watcher in watchers for stretch in watcher.stretches]
+    for stretch in stretches:
+        inside = (
+            (one.revision, writer.name, one)
+            for writer in writers
+            for one in writer.lists
+            if stretch.begun <= one.revision <= stretch.newest
+        )
+        state, events = dict(stretch.state), iter([*stretch.events, None])
+        event = next(events)
+        for revision, name, shown in sorted(inside, key=lambda found: found[0]):
+            while event is not None and event.revision <= revision:
+                if event.type == "DELETED":
+                    state.pop(event.key, None)
+                else:
+                    state[event.key] = event.value
+                event = next(events)
+            if shown.state != state:
+                differing = {key for key in state.keys() | shown.state.keys() if state.get(key) != shown.state.get(key)}
+                faults.append(
+                    f"{name}'s list at r{revision} shows of {sorted(differing)[:4]} "
+                    f"{[shown.state.get(key) for key in sorted(differing)[:4]]}, "
+                    f"the events make {[state.get(key) for key in sorted(differing)[:4]]}"
+                )
+    return faults
 
 
 def faults_of(watchers: Sequence[Watcher], history: Sequence[Operation]) -> list[str]:

@@ -67,6 +67,12 @@ FINE = {
         op("delete", 2, 3, answer="unknown"),
         op("create", 4, 5, "b", revision=3),
     ],
+    "of a delete and an update at one version one loses": [
+        FIRST,
+        op("delete", 2, 5, at=1),
+        op("update", 2, 5, "b", at=1, answer="missing"),
+    ],
+    "a delete at the version that is there": [FIRST, op("delete", 2, 3, at=1), op("get", 4, 5, answer="missing")],
     "two creators, one told that it exists": [
         op("create", 0, 5, "a", revision=1),
         op("create", 0, 5, "b", answer="exists"),
@@ -114,6 +120,17 @@ BROKEN = {
         op("create", 0, 1, "a", revision=5),
         op("patch", 2, 3, "b", revision=4),
     ],
+    "a delete at a version that is gone": [
+        FIRST,
+        op("patch", 2, 3, "b", revision=2),
+        op("delete", 4, 5, at=1),
+    ],
+    "a patch at a version that is gone": [
+        FIRST,
+        op("patch", 2, 3, "b", revision=2),
+        op("patch", 4, 5, "c", at=1, revision=3),
+    ],
+    "a delete refused at the version that is there": [FIRST, op("delete", 2, 3, at=1, answer="conflict")],
     "one value under two revisions": [
         FIRST,
         op("get", 2, 3, "a", revision=2),
