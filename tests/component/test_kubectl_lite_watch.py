@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubeapi.errors import NotFound
 from kubectl_lite.server import Server
 from tests.component.kubectl_lite_world import World, world
 
@@ -134,3 +135,9 @@ async def test_explain_pending_of_a_missing_claim_and_of_a_pod_that_has_a_node(w
     assert '"everywhere"' in await w.ok("explain-pending", "p", "-o", "json")
     await w.apply((POD % "q").replace("spec: {", "spec: {nodeName: n, "))
     assert "has been scheduled on node n; its phase is Pending." in await w.ok("explain-pending", "q")
+
+
+async def test_a_schema_that_is_not_served_is_told_so(w: World) -> None:
+    assert "components" in await w.server.schema("apps", "v1")
+    with pytest.raises(NotFound, match="the server serves no nope/v1"):
+        await w.server.schema("nope", "v1")
