@@ -66,7 +66,7 @@ class DockerRuntime:
     _killed: set[str]
     """Ids of sandboxes whose process is dead by our hand, whether the engine has noticed or not."""
     _ours: set[str]
-    """Ids of containers that we are starting: their start is no news."""
+    """Ids of containers that we start and of whose start the engine has not told yet: it is no news."""
 
     def __init__(
         self,
@@ -135,8 +135,10 @@ class DockerRuntime:
                         action, container_id = event.get("Action"), event["Actor"]["ID"]
                         if action == "die":
                             self._died.add(container_id)
-                        if action != "start" or container_id not in self._ours:
-                            yield uid
+                        if action == "start" and container_id in self._ours:
+                            self._ours.discard(container_id)
+                            continue
+                        yield uid
         finally:
             await connection.close()
         raise RuntimeUnavailable("the Docker engine ended its event stream")
@@ -205,6 +207,7 @@ class DockerRuntime:
         finally:
             self._known.pop(container_id, None)
             self._killed.discard(container_id)
+            self._ours.discard(container_id)
 
     async def logs(
         self,
@@ -359,11 +362,8 @@ class DockerRuntime:
                 with timed("create_container"):
                     container_id = await self._create(name, body)
                 self._ours.add(container_id)
-                try:
-                    with timed("start_container"):
-                        await self._engine.ask("POST", f"/containers/{container_id}/start")
-                finally:
-                    self._ours.discard(container_id)
+                with timed("start_container"):
+                    await self._engine.ask("POST", f"/containers/{container_id}/start")
             return self._note(await self._inspect(container_id)).container
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> str:

@@ -147,7 +147,8 @@ class Runtime(Protocol):
         ...
 
     def changes(self) -> AsyncIterator[str]:
-        """Yields the UID of a pod in which something started or ended: a hint; some may be missed."""
+        """Yields the UID of a pod in which something ended, or was started by another: a hint; some may be missed, and
+        a runtime may tell of what its caller starts, too."""
         ...
 
     async def run_sandbox(self, spec: SandboxSpec) -> Container: ...

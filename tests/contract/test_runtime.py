@@ -212,7 +212,7 @@ async def test_exec_in_an_ended_container_is_an_error(world: World) -> None:
 
 
 async def test_changes_name_the_pod(world: World) -> None:
-    sandbox, _ = await running(world, script="trap 'exit 0' TERM; while :; do sleep 0.1; done")
+    sandbox, _ = await running(world)
     seen = asyncio.Event()
 
     async def listen() -> None:
@@ -225,7 +225,8 @@ async def test_changes_name_the_pod(world: World) -> None:
         tasks.create_task(listen())
         attempt = 1
         while not seen.is_set():
-            await world.runtime.start_container(world.spec(name="again", attempt=attempt), sandbox)
+            again = await world.runtime.start_container(world.spec(name="again", attempt=attempt), sandbox)
+            await world.runtime.stop(again.id, grace=0.0)
             attempt += 1
             await asyncio.sleep(0.05)
 
