@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ from node_agent.agent import NodeAgent
 from node_agent.dialing import PlainDialer
 from node_agent.node_object import Machine
 from node_agent.runtimes.hollow import Behaviour, HollowRuntime
-from node_agent.runtimes.interface import Login
+from node_agent.runtimes.interface import Container, Login
 from sampan.node import NodeConfig, build
 from tests.unit.node_agent.memory_client import MemoryClient
 from tests.unit.node_agent.pods import IMAGE, pod, wish
@@ -393,3 +393,32 @@ async def test_a_new_agent_does_not_take_a_ready_pod_out_of_service() -> None:
         await second.until(lambda: not second.ready())
     finally:
         await second.end()
+
+
+class CountingRuntime(HollowRuntime):
+    """Notes how often all containers are listed."""
+
+    lists = 0
+
+    async def list(self) -> Sequence[Container]:
+        self.lists += 1
+        return await super().list()
+
+
+async def test_the_runtime_is_asked_only_when_something_may_have_changed_there() -> None:
+    runtime = CountingRuntime(clock=LoopClock(EPOCH))
+    world = started(MemoryClient(), runtime)
+    await world.begin()
+    await world.client.create(pod())
+    await world.until(world.ready)
+    await asyncio.sleep(11)  # a relist has passed
+    before, found = runtime.lists, world.pod()
+    assert found is not None
+    await world.client.update(replace(found, metadata=replace(found.metadata, labels={"colour": "red"})))
+    await asyncio.sleep(1)
+    assert runtime.lists == before
+    (container,) = [c for c in await HollowRuntime.list(runtime) if c.kind == "app"]
+    await runtime.stop(container.id, grace=0)
+    await asyncio.sleep(1)
+    assert runtime.lists > before
+    await world.end()
