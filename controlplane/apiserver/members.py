@@ -28,9 +28,9 @@ from kubeapi.meta import replace
 from kubeapi.scheme import SCHEME
 from kubeapi.types import coordination_v1, core_v1, discovery_v1, meta_v1
 
-LIFE = 15.0
-"""Seconds without a renewal until an address goes; Kubernetes' own figure."""
-RENEW = 5.0
+LIFE = 12.0
+"""Seconds without a renewal until an address goes. What is seen only at the next look comes on top: 15 in all, as in Kubernetes."""
+RENEW = 3.0
 NAMESPACE = "kube-system"
 IDENTITY = {"apiserver.kubernetes.io/identity": "kube-apiserver"}
 SELECTOR = "apiserver.kubernetes.io/identity=kube-apiserver"
@@ -51,7 +51,7 @@ class Members:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(RENEW * (1 - 0.1 * self._rng.random()))
+            await asyncio.sleep(self._pause())
             try:
                 async with asyncio.timeout(RENEW):
                     await self.look()
@@ -77,6 +77,12 @@ class Members:
             await self._forget(lease)
         gone = {lease.metadata.name for lease in dead}
         await self._publish([lease for lease in leases if lease.metadata.name not in gone])
+
+    def _pause(self) -> float:
+        """Until the next renewal, or until a lease may have run out, if that is sooner."""
+        now = self._clock.monotonic()
+        ends = [since + LIFE - now for name, (_, since) in self._seen.items() if name != self._name]
+        return max(0.1, min([RENEW * (1 - 0.1 * self._rng.random()), *ends]))
 
     async def leave(self) -> None:
         """In an orderly end the address goes at once, if anybody else is there."""

@@ -3,15 +3,19 @@ and what the second one is for: one of each part is killed, and nobody is told n
 """
 
 import json
+import re
 import subprocess
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
 from sampan.cluster import ROOT, check
-from sampan.cluster_compose import ComposeCluster, docker
+from sampan.cluster_compose import IMAGE, ComposeCluster, docker
 from sampan.demo import KUBECTL_LITE
 from sampan.load import main as load_image
 from tests.support.compose import Place
@@ -34,7 +38,9 @@ def cluster(
     ha = bool(request.param)
     place = Place("ha", 78, 17543) if ha else Place("one", 79, 17443)
     state = tmp_path_factory.mktemp("compose") / "state"
-    made = ComposeCluster(root=ROOT, ha=ha, state=state, project=place.project, settings={**QUICK, **place.settings})
+    made = ComposeCluster(
+        root=ROOT, ha=ha, state=state, project=place.project, settings={**QUICK, **place.settings}, monitoring=ha
+    )
     try:
         print(made.up())
         yield made
@@ -67,6 +73,12 @@ def kubectl(cluster: ComposeCluster, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
+def servers(cluster: ComposeCluster) -> set[str]:
+    """As the `kubernetes` service tells them."""
+    found = json.loads(kubectl(cluster, "get", "endpointslice", "kubernetes", "-o", "json"))
+    return {address for endpoint in found["endpoints"] for address in endpoint["addresses"]}
+
+
 def within(seconds: float, look: Callable[[], bool], what: str) -> float:
     begun = monotonic()
     while monotonic() - begun < seconds:
@@ -79,10 +91,118 @@ def within(seconds: float, look: Callable[[], bool], what: str) -> float:
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+POD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: asking
+  annotations: {prometheus.io/scrape: "true", prometheus.io/port: "8080"}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: c
+      image: sampan/busybox:1
+      command: [sh, -c, "mkdir /www; echo told_by_a_pod 1 >/www/metrics; exec httpd -f -p 8080 -h /www"]
+"""
+
+
+@pytest.fixture
+def pod(cluster: ComposeCluster, tmp_path: Path) -> Iterator[str]:
+    """One that tells a metric, and can open connections."""
+    (tmp_path / "pod.yaml").write_text(POD)
+    kubectl(cluster, "apply", "-f", str(tmp_path / "pod.yaml"))
+    try:
+        kubectl(cluster, "wait", "pod/asking", "--for=condition=Ready", "--timeout=30s")
+        yield "asking"
+    finally:
+        kubectl(cluster, "delete", "pod", "asking")
+
+
+def test_a_dead_api_server_leaves_the_service_and_pods_reach_the_other(cluster: ComposeCluster, pod: str) -> None:
+    both = {cluster.address("apiserver"), cluster.address("apiserver-2")} if is_ha(cluster) else set()
+    if not both:
+        pytest.skip("there is only one")
+    within(20, lambda: servers(cluster) == both, "both in the service")
+    lost = cluster.address("apiserver")
+    docker("kill", cluster.container("apiserver"))
+    try:
+        gone = within(30, lambda: lost not in servers(cluster), "the dead one's address gone")
+        asked = "for n in 1 2 3 4 5 6 7 8 9 10; do nc -w 2 10.96.0.1 443 </dev/null && echo reached; done"
+
+        def all_reach() -> bool:
+            return kubectl(cluster, "exec", pod, "--", "sh", "-c", asked).count("reached") == 10
+
+        reached = within(30, all_reach, "ten connections in a row from a pod")
+        by_other = ["kubectl", f"--kubeconfig={cluster.kubeconfig}", "--context=sampan-2", "get", "nodes"]
+        assert "node-1" in subprocess.run(by_other, check=True, capture_output=True, text=True, timeout=60).stdout
+        print(f"out of the service after {gone:.1f} s, all connections of a pod succeed {reached:.1f} s later")
+        assert gone < 20
+    finally:
+        docker("start", cluster.container("apiserver"))
+    print(f"back after {within(30, lambda: servers(cluster) == both, 'both again'):.1f} s")
+
+
+def is_ha(cluster: ComposeCluster) -> bool:
+    return "apiserver-2" in cluster.compose("config", "--services").split()
+
+
+def prometheus(cluster: ComposeCluster, path: str) -> Any:
+    port = cluster.compose("port", "prometheus", "9090").strip().rpartition(":")[2]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=10) as answer:
+        return json.load(answer)["data"]
+
+
+JOBS = {
+    "apiserver": 2, "etcd": 3, "kube-scheduler": 2, "kube-controller-manager": 2, "node": 3, "pod": 1, "prometheus": 1
+}  # fmt: skip
+
+
+def test_prometheus_scrapes_all_and_tells_of_a_node_that_stops(cluster: ComposeCluster, pod: str) -> None:
+    if not is_ha(cluster):
+        pytest.skip("no Prometheus beside this one")
+
+    def targets() -> list[dict[str, Any]]:
+        return [t for t in prometheus(cluster, "targets")["activeTargets"] if t["health"] == "up"]
+
+    def all_up() -> bool:
+        return Counter(target["labels"]["job"] for target in targets()) == JOBS
+
+    within(90, all_up, "every target up")
+    assert len(prometheus(cluster, "targets")["activeTargets"]) == sum(JOBS.values())
+    rules = [rule for group in prometheus(cluster, "rules")["groups"] for rule in group["rules"]]
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}, [r["lastError"] for r in rules if "lastError" in r]
+    told = set(prometheus(cluster, "label/__name__/values"))
+    wanted = {name for rule in rules for name in re.findall(r"\betcd_(?:server|disk|mvcc)\w+", rule["query"])}
+    assert wanted and wanted | {"told_by_a_pod"} <= told, "etcd and pods tell what the rules ask for"
+
+    def firing() -> set[str]:
+        alerts = prometheus(cluster, "alerts")["alerts"]
+        return {
+            a["labels"]["instance"]
+            for a in alerts
+            if a["labels"]["alertname"] == "NodeNotReady" and a["state"] == "firing"
+        }
+
+    node = json.loads(kubectl(cluster, "get", "pod", pod, "-o", "json"))["spec"]["nodeName"]
+    victim = next(name for name in cluster.nodes if name != node)
+    within(60, lambda: not firing(), "nobody missed")
+    cluster.lose_node(victim)
+    try:
+        print(f"told after {within(120, lambda: firing() == {victim}, 'the alert'):.1f} s")
+    finally:
+        cluster.revive_node(victim)
+    print(f"quiet {within(90, lambda: not firing(), 'its end'):.1f} s after the node is back")
+
+
+def test_the_cases_of_the_alerts_hold(compose_image: None) -> None:
+    mount = f"{ROOT / 'monitoring'}:/monitoring:ro"
+    docker("run", "--rm", "--network=none", "-v", mount, "-w", "/monitoring", "--entrypoint", "promtool", IMAGE,
+           "test", "rules", "alerts_test.yml")  # fmt: skip
+
+
 def test_one_of_each_part_may_die(cluster: ComposeCluster, tmp_path: Path) -> None:
     """By force, all at once: an API server, an etcd member, the leading scheduler and the leading controllers."""
-    services = cluster.compose("config", "--services").split()
-    if "apiserver-2" not in services:
+    if not is_ha(cluster):
         pytest.skip("there is only one of each")
 
     def holder(lease: str) -> str:
