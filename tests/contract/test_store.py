@@ -8,16 +8,20 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from controlplane.storage.errors import Compacted, KeyExists, KeyMissing, RevisionConflict
+from controlplane.storage.errors import Compacted, KeyExists, KeyMissing, RevisionConflict, StoreUnavailable
 from controlplane.storage.interface import Change, Store
 from controlplane.storage.metrics import MeasuredStore, StoreMetrics
 from controlplane.storage.open import open_store
+from sampan.cluster_pki import Identity, Pki
 from tests.support.etcd_server import EtcdServer
+
+CLIENT = Identity("etcd-client", "etcd-client")
 
 
 @pytest.fixture(scope="session")
@@ -26,16 +30,38 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
         if "etcd" in os.environ.get("SAMPAN_REQUIRE", "").split(","):
             pytest.fail("SAMPAN_REQUIRE names etcd, and there is none")
         pytest.skip("needs etcd")
-    server = EtcdServer(tmp_path_factory.mktemp("etcd"))
+    folder = tmp_path_factory.mktemp("etcd")
+    server = EtcdServer(folder, pki=certificates(folder / "pki"))
     server.start()
     yield server
     server.kill()
 
 
-@pytest.fixture(params=["memory", "sqlite", "measured", pytest.param("etcd", marks=pytest.mark.etcd)])
+def certificates(folder: Path) -> Pki:
+    pki = Pki(folder, now=datetime.now(UTC))
+    pki.authority()
+    pki.server("etcd", addresses=["127.0.0.1"], names=["localhost"])
+    pki.client(CLIENT)
+    return pki
+
+
+def over_tls(etcd: EtcdServer, root: str) -> str:
+    folder = etcd.folder / "pki"
+    files = f"ca={folder}/ca.crt&cert={folder}/{CLIENT.file}.crt&key={folder}/{CLIENT.file}.key"
+    return f"etcd://127.0.0.1:{etcd.tls_port}/{root}?{files}"
+
+
+ETCD = pytest.mark.etcd
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", "measured", pytest.param("etcd", marks=ETCD), pytest.param("etcd-tls", marks=ETCD)]
+)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "etcd":
         opened = open_store(f"etcd://{request.getfixturevalue('etcd').endpoint}/{tmp_path.name}")
+    elif request.param == "etcd-tls":
+        opened = open_store(over_tls(request.getfixturevalue("etcd"), tmp_path.name))
     else:
         opened = open_store("memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store.db")
     if request.param == "measured":
@@ -209,3 +235,19 @@ async def test_of_what_is_compacted_nothing_is_told_to_who_comes_later(store: St
     recent = await store.recent("/", upto=third, most=100)
     assert first <= recent.after <= third
     assert [c.revision for c in recent.changes] == [r for r in (second, third) if r > recent.after]
+
+
+@pytest.mark.etcd
+async def test_over_tls_only_who_has_a_certificate_and_the_right_authority(etcd: EtcdServer, tmp_path: Path) -> None:
+    other = certificates(tmp_path / "other")
+    url = over_tls(etcd, "tls")
+    refused = [
+        url.replace(f"ca={etcd.folder}/pki/ca.crt", f"ca={other.certificate('ca')}"),
+        url.partition("&cert=")[0],
+        url.replace(f"{etcd.folder}/pki/{CLIENT.file}", f"{tmp_path}/other/{CLIENT.file}"),
+    ]
+    for wrong in refused:
+        store = open_store(wrong)
+        with pytest.raises(StoreUnavailable):
+            await store.get("/a")
+        await store.close()

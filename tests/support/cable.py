@@ -22,6 +22,11 @@ class Cable:
     def silence(self) -> None:
         self._open.clear()
 
+    def cut(self) -> None:
+        """Ends the connections that there are; new ones are taken."""
+        for task in self._tasks:
+            task.cancel()
+
     def mend(self) -> None:
         """What was sent meanwhile arrives."""
         self._open.set()
@@ -34,15 +39,16 @@ class Cable:
             yield self
         finally:
             server.close()
-            for task in self._tasks:
-                task.cancel()
+            self.cut()
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._connect(reader, writer), name="cable")
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._open.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
@@ -53,7 +59,6 @@ class Cable:
             pass
         finally:
             writer.close()
-            self._tasks.discard(task)
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:

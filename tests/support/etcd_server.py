@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sampan.cluster_pki import Pki
+
 
 class EtcdServer:
-    def __init__(self, folder: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, flags: Sequence[str] = (), pki: Pki | None = None) -> None:
+        """With a pki (which has certificates for "etcd" and "etcd-client") it takes TLS clients too, on a port of their own."""
         self.folder = folder
         self.flags = list(flags)
-        self.port, self._peer = free_ports(2)
+        self.port, self._peer, self.tls_port = free_ports(3)
+        self._pki = pki
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -24,7 +28,16 @@ class EtcdServer:
 
     def start(self) -> None:
         client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer}"
-        command = ["etcd", "--data-dir", str(self.folder / "data"), "--listen-client-urls", client]
+        listen = client
+        if self._pki is not None:
+            listen += f",https://127.0.0.1:{self.tls_port}"
+            self.flags += [
+                f"--cert-file={self._pki.certificate('etcd')}",
+                f"--key-file={self._pki.key('etcd')}",
+                f"--trusted-ca-file={self._pki.certificate('ca')}",
+                "--client-cert-auth",
+            ]
+        command = ["etcd", "--data-dir", str(self.folder / "data"), "--listen-client-urls", listen]
         command += ["--advertise-client-urls", client, "--listen-peer-urls", peer, "--name", "one"]
         command += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"one={peer}", *self.flags]
         with (self.folder / "log").open("ab") as log:

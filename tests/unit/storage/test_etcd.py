@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 from aetcd import rpc
@@ -262,3 +263,76 @@ async def test_when_all_members_are_silent_alike_nothing_is_given_up(server: Etc
         assert made and newest
         assert store._link().current == 0
         await store.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_compaction_under_live_watches_and_a_bad_line(server: EtcdServer, seed: int) -> None:
+    """Another server compacts to the newest revision all the time; the watch's line falls silent now and then. A watch sees
+    every change once and in order, or it is told that it cannot: there is never a hole."""
+    rng = Random(seed)
+    other = EtcdStore([server.endpoint], compact_every=0)
+    made: list[int] = []
+    seen: list[int] = []
+    listed: list[tuple[int, int]] = []
+    """After which revision a list took the watch's place, and up to which."""
+
+    async def write() -> None:
+        held: dict[str, int] = {}
+        for _ in range(40):
+            for key in (f"/k{n}" for n in rng.sample(range(12), 6)):
+                if key not in held:
+                    held[key] = await other.create(key, b"x")
+                elif rng.random() < 0.4:
+                    made.append(await other.delete(key, at=held.pop(key)))
+                    continue
+                else:
+                    held[key] = await other.update(key, b"y", at=held[key])
+                made.append(held[key])
+            if rng.random() < 0.5:
+                await other.compact(made[-1])
+        made.append(await other.create("/last", b""))
+
+    async with Cable(server.port).running() as cable:
+        store = EtcdStore([cable.endpoint], compact_every=0)
+        after = await store.revision()
+
+        async def follow() -> None:
+            since = after
+            while True:
+                try:
+                    async with aclosing(store.watch("/", after=since)) as batches:  # type: ignore[type-var]
+                        async for batch in batches:
+                            seen.extend(c.revision for c in batch)
+                            since = seen[-1]
+                            if batch[-1].key == "/last":
+                                return
+                except Compacted:  # it lists, and goes on from there
+                    page = await other.range("/")
+                    listed.append((since, page.revision))
+                    since = page.revision
+                    if any(entry.key == "/last" for entry in page.entries):
+                        return
+
+        async def disturb() -> None:
+            while True:
+                await asyncio.sleep(rng.uniform(0.05, 0.3))
+                if rng.random() < 0.5:
+                    cable.silence()
+                    await asyncio.sleep(rng.uniform(0.05, 0.3))
+                    cable.mend()
+                else:
+                    cable.cut()
+
+        writing = asyncio.create_task(write())
+        disturbing = asyncio.create_task(disturb())
+        async with asyncio.timeout(20):
+            following = asyncio.create_task(follow())
+            await writing
+            disturbing.cancel()
+            await asyncio.wait([disturbing])
+            cable.mend()
+            await following
+        await store.close()
+    await other.close()
+    print(f"{len(made)} changes, {len(listed)} times told that the history is gone")
+    assert seen == [r for r in made if not any(after < r <= upto for after, upto in listed)]
