@@ -17,6 +17,8 @@ from kubeapi.scheme import SCHEME
 
 SLOW = 1.0
 """Seconds from which on a request is told with its stages."""
+TAKE_THEIR_TIME = ("NodeMetrics", "PodMetrics")
+"""A rate is not seen at once: the first answer in a while takes a second on purpose."""
 MOST_LINES = 20
 """Failures and slow requests told in one second."""
 
@@ -54,6 +56,8 @@ class Access:
         if ended.code >= 500:
             level, text = (logging.ERROR if ended.code == 500 else logging.WARNING), "failed"
         elif ended.seconds > SLOW:
+            if ended.subject is not None and ended.subject.kind in TAKE_THEIR_TIME:
+                return
             level, text = logging.WARNING, "slow"
         else:
             level, text = logging.INFO, "served"
