@@ -142,6 +142,20 @@ def test_a_dead_api_server_leaves_the_service_and_pods_reach_the_other(cluster: 
     print(f"back after {within(30, lambda: servers(cluster) == both, 'both again'):.1f} s")
 
 
+@pytest.mark.parametrize("policy", ["Default", "ClusterFirst"])
+def test_a_pod_asks_the_resolver_of_its_node(cluster: ComposeCluster, policy: str, tmp_path: Path) -> None:
+    """Docker's, which knows the containers beside the node by name, and answers on the node's loopback only."""
+    (tmp_path / "pod.yaml").write_text(POD.replace("spec:\n", f"spec:\n  dnsPolicy: {policy}\n"))
+    kubectl(cluster, "apply", "-f", str(tmp_path / "pod.yaml"))
+    try:
+        kubectl(cluster, "wait", "pod/asking", "--for=condition=Ready", "--timeout=30s")
+        said = kubectl(cluster, "exec", "asking", "--", "sh", "-c", "cat /etc/resolv.conf; nslookup etcd. 2>&1 || true")
+        assert cluster.address("etcd") in said, said
+        assert "nameserver 127." not in said
+    finally:
+        kubectl(cluster, "delete", "pod", "asking")
+
+
 def is_ha(cluster: ComposeCluster) -> bool:
     return "apiserver-2" in cluster.compose("config", "--services").split()
 
