@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
@@ -12,7 +13,7 @@ import pytest
 
 from controlplane.apiserver.api import Api
 from controlplane.apiserver.build import api_core
-from controlplane.apiserver.cache import MOST_PENDING, TOLD_AT_ONCE, WatchCache
+from controlplane.apiserver.cache import HISTORY, MOST_PENDING, TOLD_AT_ONCE, Step, WatchCache
 from controlplane.apiserver.context import RequestContext
 from controlplane.storage.embedded import EmbeddedStore
 from controlplane.storage.interface import Change
@@ -89,6 +90,35 @@ async def test_a_watcher_that_takes_nothing_is_cut_off_and_counted() -> None:
         slow.close()
         quick.close()
         assert cache.collection(NAME).cut_offs == 1
+
+
+async def test_slow_watchers_share_what_they_have_not_taken_and_hold_it_no_longer_than_the_bound() -> None:
+    """Counted, not weighed: however many watchers take nothing, the changes in memory are at most the history's and one
+    watcher's; past the bound none of them holds any."""
+    store = EmbeddedStore(history_limit=10)
+    async with running(store, Decoder()) as cache:
+        watchers = [cache.watch(NAME, cache.revision) for _ in range(20)]
+        key, value = f"{NAME}default/a", codec.encode(config("a"))
+        revision = await store.create(key, value)
+        most = 0
+        for number in range(MOST_PENDING + HISTORY):
+            revision = await store.update(key, value, at=revision)
+            if number % 4096 == 0:
+                await cache.reached(revision)
+                most = max(most, changes_in_memory())
+        await cache.reached(revision)
+        assert most <= MOST_PENDING + HISTORY // 4 + 4096
+        assert changes_in_memory() <= HISTORY + HISTORY // 4
+        for watcher in watchers:
+            with pytest.raises(Expired):
+                watcher.take()
+            watcher.close()
+        assert cache.collection(NAME).cut_offs == len(watchers)
+
+
+def changes_in_memory() -> int:
+    gc.collect()
+    return sum(type(found) is Step for found in gc.get_objects())
 
 
 async def test_a_watcher_that_fails_when_told_keeps_no_other_from_being_told() -> None:
