@@ -344,7 +344,6 @@ CHANGE = {
         apply -f folder -R
         get -f two.yaml
         get -f two.yaml -o name
-        describe -f a.yaml
         label -f a.yaml q=r
         create -f a.yaml
         create -f unknown-field.yaml --validate=ignore
