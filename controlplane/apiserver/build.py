@@ -85,7 +85,7 @@ async def api_core(
         )
         await bootstrap(api, port=port, service_cidr=service_cidr, first=allocator.first)
         members = Members(api, address=address, port=port, clock=clock, rng=rng)
-        await members.look()
+        await members.try_look()
         tasks.append(asyncio.create_task(_housekeeping(api, repair), name="housekeeping"))
         present = asyncio.create_task(members.run(), name="members")
         tasks.append(present)

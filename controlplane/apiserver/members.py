@@ -52,11 +52,15 @@ class Members:
         """Until cancelled."""
         while True:
             await asyncio.sleep(self._pause())
-            try:
-                async with asyncio.timeout(RENEW):
-                    await self.look()
-            except (ApiError, StoreError, TimeoutError) as error:
-                log.warning("cannot say now that this server is here: %s", error)
+            await self.try_look()
+
+    async def try_look(self) -> None:
+        """A store that takes no writes now, full perhaps, keeps nobody from serving what can be read."""
+        try:
+            async with asyncio.timeout(RENEW):
+                await self.look()
+        except (ApiError, StoreError, TimeoutError) as error:
+            log.warning("cannot say now that this server is here: %s", error)
 
     async def look(self) -> None:
         """One round."""

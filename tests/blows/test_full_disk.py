@@ -78,12 +78,12 @@ async def names(client: Client) -> set[str]:
     return {o.metadata.name for o in listing.items}
 
 
-async def when_back(client: Client, seconds: float = 20) -> None:
+async def when_back(client: Client, name: str = "back", seconds: float = 20) -> None:
     """A write succeeds again."""
     async with asyncio.timeout(seconds):
         while True:
             try:
-                await client.create(config_map("back", "x"))
+                await client.create(config_map(name, "x"))
                 return
             except AWAY:
                 await asyncio.sleep(0.1)
@@ -152,6 +152,12 @@ async def test_sqlite_on_a_full_disk(make_rig: Callable[[Size], Rig], small_disk
         filler = fill(small_disk)
         made, refusal = await write_until_refused(client, "fill")
         assert isinstance(refusal, ServiceUnavailable) and "no room" in str(refusal), repr(refusal)
+        assert await names(client) == set(made)
+        filler.unlink()
+        await when_back(client, "same-server")
+        filler = fill(small_disk)
+        more, _ = await write_until_refused(client, "more")
+        made = [*made, "same-server", *more]
         assert await names(client) == set(made)
         rig.apis[0].kill()  # and a server that starts on the full disk still serves
         rig.apis[0].start()

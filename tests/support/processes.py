@@ -75,6 +75,12 @@ class Process:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def resident(self) -> int:
+        """KiB of memory."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
     def ended_by_itself(self) -> int | None:
         """Its exit code, if nobody killed it."""
         return self._process.poll() if self._process is not None else None
