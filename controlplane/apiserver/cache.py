@@ -249,7 +249,7 @@ class WatchCache:
                     whole = True
                 self.synced.set()
                 failures = 0
-                async for changes in self._store.watch(self._prefix, after=self.revision):
+                async for changes in self._store.watch(self._prefix, after=self.revision, previous=False):
                     self._apply(changes)
                 return
             except Compacted:

@@ -114,7 +114,7 @@ class EmbeddedStore:
     async def revision(self) -> int:
         return self._revision
 
-    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
+    def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:
         return self._history.watch(prefix, after=after)
 
     async def recent(self, prefix: str, *, upto: int, most: int) -> Recent:

@@ -184,13 +184,13 @@ class EtcdStore:
         self.measure.revision_read(perf_counter() - begun)
         return int(answer.header.revision)
 
-    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
-        async with aclosing(self._follow(prefix, after)) as batches:
+    async def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:
+        async with aclosing(self._follow(prefix, after, previous)) as batches:
             async for batch in batches:
                 yield batch
 
-    async def _follow(self, prefix: str, after: int) -> AsyncGenerator[list[Change], None]:
-        feed = Feed(self._link(), self._root, MARKER, after)
+    async def _follow(self, prefix: str, after: int, previous: bool = True) -> AsyncGenerator[list[Change], None]:
+        feed = Feed(self._link(), self._root, MARKER, after, previous=previous)
         self._feeds.append(feed)
         try:
             async with aclosing(feed.changes()) as batches:

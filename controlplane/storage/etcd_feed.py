@@ -32,8 +32,8 @@ class Feed:
     passed: int
     """etcd revision up to which everything has been handed out; what is not ours counts too."""
 
-    def __init__(self, link: Link, root: str, marker: str, after: int) -> None:
-        self._link, self._root, self._marker = link, root, marker
+    def __init__(self, link: Link, root: str, marker: str, after: int, *, previous: bool = True) -> None:
+        self._link, self._root, self._marker, self._previous = link, root, marker, previous
         self._resume = self.newest = after
         self.passed = after >> POSITION_BITS
         self.moved = asyncio.Event()
@@ -47,7 +47,7 @@ class Feed:
             call = self._link.watch()
             try:
                 await call.write(rpc.WatchRequest(create_request=self._request()))
-                counter = _Positions(self._root, self._start())
+                counter = _Positions(self._root, self._start(), self._previous)
                 async for response in _responses(call):
                     failures = 0
                     if response.canceled:
@@ -86,7 +86,11 @@ class Feed:
         start = max(1, self._start())
         key = f"{self._root}/".encode()
         return rpc.WatchCreateRequest(
-            key=key, range_end=prefix_end(key), start_revision=start, prev_kv=True, progress_notify=True
+            key=key,
+            range_end=prefix_end(key),
+            start_revision=start,
+            prev_kv=self._previous,
+            progress_notify=True,
         )
 
     def _advance(self, response: Any, found: list[Change], mine: list[Change]) -> None:
@@ -106,27 +110,38 @@ class Feed:
 class _Positions:
     """Counts the deletions of each etcd revision. Events come in the order of the batch."""
 
-    def __init__(self, root: str, needed: int) -> None:
-        self._root, self._needed, self._revision, self._deleted = root, needed, 0, 0
+    def __init__(self, root: str, needed: int, previous: bool) -> None:
+        """`previous`: the events tell what was there before; else nobody needs it."""
+        self._root, self._needed, self._revision, self._deleted, self._previous = root, needed, 0, 0, previous
 
     def change(self, event: Any) -> Change | None:
         """None: nothing of ours. Raises Compacted where the value before is no longer known."""
         kv = event.kv
         if kv.mod_revision != self._revision:
             self._revision, self._deleted = kv.mod_revision, 0
+        entry = entry_of(kv, self._root) if event.type == rpc.Event.PUT else None
+        if not self._previous:
+            if entry is not None:
+                return Change("put", entry.key, entry.value, entry.revision)
+            if not is_text(kv.key):
+                return None
+            return Change("delete", kv.key.decode()[len(self._root) :], b"", self._next_deletion(kv))
         known = event.HasField("prev_kv")
         if not known and (event.type == rpc.Event.DELETE or kv.version > 1) and kv.mod_revision > self._needed:
             raise Compacted(public(kv.mod_revision, LAST_POSITION))
         held = entry_of(event.prev_kv, self._root) if known else None
-        entry = entry_of(kv, self._root) if event.type == rpc.Event.PUT else None
         if entry is not None:
             return Change("put", entry.key, entry.value, entry.revision, held.value if held is not None else None)
         if not is_text(kv.key):
             return None
-        position, self._deleted = min(self._deleted, LAST_POSITION), self._deleted + 1
+        revision = self._next_deletion(kv)
         if held is None:
             return None
-        return Change("delete", held.key, held.value, public(kv.mod_revision, position), held.value)
+        return Change("delete", held.key, held.value, revision, held.value)
+
+    def _next_deletion(self, kv: Any) -> int:
+        position, self._deleted = min(self._deleted, LAST_POSITION), self._deleted + 1
+        return public(kv.mod_revision, position)
 
 
 async def _responses(call: Any) -> AsyncIterator[Any]:

@@ -86,9 +86,11 @@ class Store(Protocol):
         """Returns the revision of the deletion. RevisionConflict, KeyMissing."""
         ...
 
-    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
+    def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:
         """Changes with a revision > after, in order, in batches; also empty batches' worth of progress never.
 
+        Who knows what was there before asks for no `previous`, which may then be missing, as a delete's value may, and a
+        delete may be of a key that never was: etcd looks up each value for it, and a write costs it twice as much.
         Raises Compacted when the history no longer reaches back to `after`.
         """
         ...

@@ -127,8 +127,8 @@ class MeasuredStore:
     async def delete(self, key: str, *, at: int) -> int:
         return await self._timed("delete", key, self._store.delete(key, at=at))
 
-    def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
-        return self._store.watch(prefix, after=after)
+    def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:
+        return self._store.watch(prefix, after=after, previous=previous)
 
     async def recent(self, prefix: str, *, upto: int, most: int) -> Recent:
         return await self._store.recent(prefix, upto=upto, most=most)

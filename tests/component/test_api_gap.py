@@ -34,8 +34,8 @@ class Broken(EmbeddedStore):
         super().__init__()
         self.deaf = asyncio.Event()
 
-    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:  # type: ignore[override]
-        source = super().watch(prefix, after=after)
+    async def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:  # type: ignore[override]
+        source = super().watch(prefix, after=after, previous=previous)
         async for batch in source:
             if self.deaf.is_set() and self.breaks is not None:
                 breaks, self.breaks = self.breaks, None

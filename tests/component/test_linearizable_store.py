@@ -79,8 +79,8 @@ class DeletesNothing(Cheat):
 
 
 class SkipsEvents(Cheat):
-    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:  # type: ignore[override]
-        async for batch in super().watch(prefix, after=after):
+    async def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:  # type: ignore[override]
+        async for batch in super().watch(prefix, after=after, previous=previous):
             yield [change for change in batch if not self.cheats(change.key)]
 
 
@@ -90,8 +90,8 @@ class ReadsOldNews(Cheat):
     async def revision(self) -> int:
         return await super().revision() if self.honest else 0
 
-    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:  # type: ignore[override]
-        async for batch in super().watch(prefix, after=after):
+    async def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:  # type: ignore[override]
+        async for batch in super().watch(prefix, after=after, previous=previous):
             if not self.honest:
                 await asyncio.sleep(0.01)
             yield batch

@@ -172,8 +172,8 @@ class Held(EmbeddedStore):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Change]]:
-        async for batch in super().watch(prefix, after=after):
+    async def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:
+        async for batch in super().watch(prefix, after=after, previous=previous):
             await self.gate.wait()
             yield batch
 

@@ -70,10 +70,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await opened.close()
 
 
-async def seen(store: Store, prefix: str, after: int, count: int) -> list[Change]:
+async def seen(store: Store, prefix: str, after: int, count: int, *, previous: bool = True) -> list[Change]:
     changes: list[Change] = []
     async with asyncio.timeout(5):
-        async with aclosing(store.watch(prefix, after=after)) as batches:  # type: ignore[type-var]
+        async with aclosing(store.watch(prefix, after=after, previous=previous)) as batches:  # type: ignore[type-var]
             async for batch in batches:
                 changes += batch
                 if len(changes) >= count:
@@ -106,6 +106,24 @@ async def test_a_delete_has_a_revision_of_its_own_and_the_last_value(store: Stor
     assert gone > made
     assert await store.get("/a") is None
     assert (await seen(store, "/", made, 1)) == [Change("delete", "/a", b"1", gone, b"1")]
+
+
+async def test_who_asks_for_no_values_before_is_told_the_same_changes(store: Store) -> None:
+    start = await store.revision()
+    first = await asyncio.gather(*(store.create(f"/{key}", b"1") for key in "abcdef"))
+    second = await asyncio.gather(
+        *(store.update(f"/{key}", b"2", at=at) for key, at in zip("abc", first, strict=False))
+    )
+    gone = zip("abde", [*second[:2], *first[3:5]], strict=True)
+    await asyncio.gather(*(store.delete(f"/{key}", at=at) for key, at in gone), store.create("/g", b"1"))
+
+    def told(changes: list[Change]) -> list[tuple[str, str, int, bytes]]:
+        return [(c.type, c.key, c.revision, c.value if c.type == "put" else b"") for c in changes]
+
+    count = 6 + 3 + 4 + 1
+    whole = await seen(store, "/", start, count)
+    assert len(whole) == count
+    assert told(await seen(store, "/", start, count, previous=False)) == told(whole)
 
 
 async def test_pages_cover_the_prefix_once_in_order(store: Store) -> None:
