@@ -165,7 +165,8 @@ class NodeAgent:
         )
 
     async def _persist(self, step: Callable[[], Awaitable[None]], what: str) -> None:
-        failures, backoff = 0, Backoff(first=0.1, most=5.0)
+        # At a cluster's start the agent is often there before the server: it is to be late by little.
+        failures, backoff = 0, Backoff(first=0.1, most=5.0, factor=1.3)
         while True:
             try:
                 return await step()
