@@ -1,6 +1,6 @@
 """cp: files to and from a container, as a tar stream through exec. The container needs a `tar`.
 
-What comes from a container is not trusted: tarfile's `data` filter refuses names and links that leave the folder.
+What comes from a container is not trusted: see unpacking.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.remote import container_of
 from kubectl_lite.session import Session
+from kubectl_lite.unpacking import unpack
 from kubectl_lite.verb import Verb
 
 CHUNK = 256 * 1024
@@ -71,7 +72,7 @@ class _Inside:
     """Commands in the chosen container."""
 
     def __init__(self, session: Session, container: str, where: Place) -> None:
-        self._session, self._container = session, container
+        self._session, self._container, self.io = session, container, session.io
         self._namespace, self._name = where.namespace or session.namespace, where.pod
 
     async def find(self) -> None:
@@ -131,33 +132,8 @@ async def _download(path: str, here: Path, inside: _Inside, *, preserve: bool) -
         # `./`: a name that begins with a dash is no flag.
         await inside.tar("cf", "-", "-C", str(far.parent), f"./{name}", sink=packed)
         packed.seek(0)
-        await asyncio.to_thread(unpack, packed, name, here, preserve=preserve)
-
-
-def unpack(packed: IO[bytes], name: str, here: Path, *, preserve: bool = True) -> None:
-    """A file becomes `here`, or goes into the folder `here`; a folder's content goes into the folder `here`.
-
-    Raises Failed when the archive has names or links that would leave it.
-    """
-    with tarfile.open(fileobj=packed, mode="r:") as archive:
-        members = archive.getmembers()
-        if not members:
-            raise Failed(f"{name}: nothing came out of the container")
-        folder = members[0].isdir()
-        into = here if folder or here.is_dir() else here.parent
-        single = None if folder or here.is_dir() else here.name
-        into.mkdir(parents=True, exist_ok=True)
-        for member in members:
-            inner = PurePosixPath(member.name)
-            parts = [p for p in inner.parts if p != "."]
-            shorter = PurePosixPath(*parts[1:]) if folder and name != "." else PurePosixPath(*parts)
-            plain = member.replace(name=single or str(shorter), deep=False)
-            if not preserve:
-                plain = plain.replace(mode=0o755 if member.isdir() else 0o644, deep=False)
-            try:
-                archive.extract(plain, into, filter="data")
-            except tarfile.FilterError as error:
-                raise Failed(f"{member.name}: refused, since it would leave {into}: {error}") from error
+        for skipped in await asyncio.to_thread(unpack, packed, name, here, preserve=preserve):
+            inside.io.warn(f"skipped {skipped}: it is neither a plain file nor a folder")
 
 
 def pack(source: Path, name: str, packed: IO[bytes], *, preserve: bool) -> None:
