@@ -277,6 +277,10 @@ class EtcdStore:
             answer = await self._transact(batch)
             results = outcomes(batch, answer, self._root)
         except StoreFull as error:
+            if await self._took_place(batch):
+                text = "etcd raised its NOSPACE alarm over this very write, which may have taken place"
+                _settle(batch, [OutcomeUnknown(text)] * len(batch))
+                return
             deletes = [write for write in batch if write.verb == "delete"]
             _settle(batch[len(deletes) :], [error] * (len(batch) - len(deletes)))
             if len(deletes) < len(batch):  # they make room, and were refused only for their neighbours
@@ -290,6 +294,25 @@ class EtcdStore:
             log.exception("a batch of %d writes failed", len(batch))
             results = [OutcomeUnknown(f"the write failed: {error!r}")] * len(batch)
         _settle(batch, results)
+
+    async def _took_place(self, batch: list[Write]) -> bool:
+        """Whether anything says so. etcd carries out the write that passes its quota, and answers that there is no room."""
+        assert self._link_ is not None
+        puts = [(position, write) for position, write in enumerate(batch) if write.verb != "delete"]
+        looks = [
+            rpc.RequestOp(request_range=rpc.RangeRequest(key=(self._root + write.key).encode())) for _, write in puts
+        ]
+        try:
+            answer = await self._link_.call("Txn", rpc.TxnRequest(success=looks))
+        except StoreError:
+            return True
+        for (position, write), found in zip(puts, answer.responses, strict=True):
+            held = entry_of(found.response_range.kvs[0], self._root) if found.response_range.kvs else None
+            if held is None or held.value != write.value or held.revision & LAST_POSITION != position:
+                continue
+            if write.verb == "create" or held.revision != write.at:
+                return True
+        return False
 
     async def _transact(self, batch: list[Write]) -> Any:
         assert self._link_ is not None
