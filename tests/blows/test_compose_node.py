@@ -29,7 +29,7 @@ from tests.support.compose import Place
 from tests.support.make import make_deployment
 from tests.support.until import until
 
-PLACE = Place("node", 80, 17643)
+PLACE = Place("node", 80)
 SETTINGS = {"SAMPAN_NODE_LEASE": "2", "SAMPAN_NODE_MONITOR_GRACE": "8", "SAMPAN_POD_EVICTION": "300"}
 VICTIM, OTHER = "node-1", "node-2"
 PORT, REPLICAS = 30090, 4
@@ -43,7 +43,6 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.compose,
     pytest.mark.timeout(240),
-    pytest.mark.xdist_group("compose-node"),
 ]
 
 

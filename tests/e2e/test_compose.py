@@ -28,15 +28,15 @@ QUICK = {"SAMPAN_NODE_MONITOR_GRACE": "8", "SAMPAN_NODE_LEASE": "2"}
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(False, id="one-of-each", marks=pytest.mark.xdist_group("compose-one")),
-        pytest.param(True, id="ha", marks=pytest.mark.xdist_group("compose-ha")),
+        pytest.param(False, id="one-of-each"),
+        pytest.param(True, id="ha"),
     ],
 )
 def cluster(
     request: pytest.FixtureRequest, compose_image: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ComposeCluster]:
     ha = bool(request.param)
-    place = Place("ha", 78, 17543) if ha else Place("one", 79, 17443)
+    place = Place("ha", 78) if ha else Place("one", 79)
     state = tmp_path_factory.mktemp("compose") / "state"
     made = ComposeCluster(
         root=ROOT, ha=ha, state=state, project=place.project, settings={**QUICK, **place.settings}, monitoring=ha
@@ -66,6 +66,23 @@ def test_an_image_is_loaded_into_every_node(cluster: ComposeCluster, capsys: pyt
             assert docker("exec", cluster.container(node), "docker", "images", "-q", name).strip()
     finally:
         docker("rmi", name)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["sampan-test/nobody-has-it:1"], "the engine has no image sampan-test/nobody-has-it:1; build it"),
+        (
+            ["sampan/busybox:1", "--project=sampan-test-none"],
+            "no node of a compose cluster 'sampan-test-none' runs here",
+        ),
+    ],
+)
+def test_what_cannot_be_loaded_is_told(
+    words: Sequence[str], complaint: str, compose_image: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load_image(words) == 1
+    assert complaint in capsys.readouterr().err
 
 
 def kubectl(cluster: ComposeCluster, *words: str) -> str:

@@ -1,4 +1,4 @@
-"""Compose clusters of the tests' own: each in a project, on a subnet and on ports that no other test has."""
+"""Compose clusters of the tests' own: each in a project and on a subnet that no other test has, on ports that are free."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from sampan.cluster import ROOT
+from tests.support.etcd_server import free_ports
 
 PREFIX = "sampan-test"
 """Not $SAMPAN_PROJECT: a cluster that somebody keeps is never touched."""
@@ -18,8 +19,6 @@ class Place:
     name: str
     subnet: int
     """Third number of 172.31.x.0/24; `make cluster` has 77."""
-    port: int
-    """The first of five host ports in a row."""
 
     @property
     def project(self) -> str:
@@ -28,7 +27,7 @@ class Place:
     @property
     def settings(self) -> dict[str, str]:
         names = ("SAMPAN_PORT", "SAMPAN_GRPC_PORT", "SAMPAN_PORT_2", "SAMPAN_GRPC_PORT_2", "SAMPAN_PROMETHEUS_PORT")
-        ports = {name: str(self.port + index) for index, name in enumerate(names)}
+        ports = {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
         return {"SAMPAN_SUBNET": f"172.31.{self.subnet}", **ports}
 
 
