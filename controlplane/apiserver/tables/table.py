@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from controlplane.apiserver.items import Item
-from controlplane.apiserver.tables import pods, rows
+from controlplane.apiserver.tables import pods, rows, rules
 from controlplane.apiserver.versions import twin_of
 from kubeapi.meta import Table, TableColumnDefinition, TableRow
 from kubeapi.scheme import Resource
@@ -20,6 +20,7 @@ IncludeObject = Literal["None", "Metadata", "Object"]
 RowOf = Callable[[Any, datetime], list[Any]]
 
 _TEMPLATE = "Containers+|Images+|Selector+"
+_BINDING = "Name|Role|Age|Users+|Groups+|ServiceAccounts+"
 COLUMNS: dict[str, tuple[str, RowOf]] = {
     "pods": ("Name|Ready|Status|Restarts|Age|IP+|Node+|Nominated Node+|Readiness Gates+", pods.row),
     "deployments.apps": (f"Name|Ready|Up-to-date#|Available#|Age|{_TEMPLATE}", rows.deployment),
@@ -64,6 +65,24 @@ COLUMNS: dict[str, tuple[str, RowOf]] = {
         "Name|Value#|Global-Default!|Age|PreemptionPolicy",
         rows.priority_class,
     ),
+    "poddisruptionbudgets.policy": (
+        "Name|Min Available|Max Unavailable|Allowed Disruptions#|Age",
+        rules.disruption_budget,
+    ),
+    "horizontalpodautoscalers.autoscaling": (
+        "Name|Reference|Targets|MinPods|MaxPods#|Replicas#|Age",
+        rules.autoscaler,
+    ),
+    "networkpolicies.networking.k8s.io": ("Name|Pod-Selector|Age", rules.network_policy),
+    "ingressclasses.networking.k8s.io": ("Name|Controller|Parameters|Age", rules.ingress_class),
+    "resourcequotas": ("Name|Request|Limit|Age", rules.resource_quota),
+    "replicationcontrollers": (f"Name|Desired#|Current#|Ready#|Age|{_TEMPLATE}", rules.replication_controller),
+    "rolebindings.rbac.authorization.k8s.io": (_BINDING, rules.role_binding),
+    "clusterrolebindings.rbac.authorization.k8s.io": (_BINDING, rules.role_binding),
+    "controllerrevisions.apps": ("Name|Controller|Revision#|Age", rules.controller_revision),
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": ("Name|Webhooks#|Age", rules.webhooks),
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": ("Name|Webhooks#|Age", rules.webhooks),
+    "runtimeclasses.node.k8s.io": ("Name|Handler|Age", rules.runtime_class),
 }
 
 
