@@ -13,8 +13,10 @@ from tests.support.rig import Rig, Size
 
 pytestmark = [pytest.mark.blows, pytest.mark.etcd, pytest.mark.timeout(120)]
 
-STANDSTILL = 3.5
-"""Seconds that the cluster may stand still when an etcd member does: the one its API servers use, or the leader."""
+FROZEN = 9.0
+STANDSTILL = 7.5
+"""Seconds that the cluster may stand still when an etcd member does: the one its API servers use, or the leader. Mostly about
+two. But an election takes one to two, may end in a tie and be held again, and only then is there an answer to find."""
 
 
 async def test_each_etcd_member_stands_still(make_rig: Callable[[Size], Rig], seed: int) -> None:
@@ -23,7 +25,7 @@ async def test_each_etcd_member_stands_still(make_rig: Callable[[Size], Rig], se
         campaign = Campaign(rig, Random(seed), writers=6, keys=6, pause=0.01)
         async with campaign:
             await asyncio.sleep(1.0)
-            silences = [await campaign.freeze(member, 6.0) for member in rig.etcds]
+            silences = [await campaign.freeze(member, FROZEN) for member in rig.etcds]
         campaign.judge()
         assert max(silences) < STANDSTILL, silences
 
