@@ -48,7 +48,7 @@ Names and labels are Kubernetes' own where Kubernetes has the metric, so that da
 A node's own port speaks gRPC to the API server alone (mutual TLS), so there is no HTTPS at `:10250` to be scraped: the way
 through the API server is the one that needs no further certificate and no further open port.
 
-Three things that our names do not say by themselves:
+What our names do not say by themselves:
 
 - **Informer lag.** `sampan_informer_lag_seconds` runs from a change's coming into the API server's watch cache until the
   informer's cache shows it: the server tells how long it had known of what it sends, so clocks need not agree. How many
@@ -57,6 +57,9 @@ Three things that our names do not say by themselves:
 - **Network programming.** `kubeproxy_network_programming_duration_seconds` runs from the annotation
   `endpoints.kubernetes.io/last-change-trigger-time` of an endpoint slice to the rules for it. Pods tell in whole seconds when
   they became ready; a transition of the very second counts from when the controller saw it.
+- **Nodes' health.** `node_collector_*` come from the manager that leads: `sum(node_collector_unhealthy_nodes_in_zone)` are the
+  nodes whose condition Ready is not True, whether they answer (their engine is dead) or not. `zone` is `REGION::ZONE` of the
+  nodes' labels, empty without them.
 - **Pod starts.** `kubelet_pod_start_duration_seconds` begins when the node sees the pod, `kubelet_pod_start_sli_duration_seconds`
   with the pod's creation and leaves out pulling images; `sampan_pod_start_stage_duration_seconds` has the stages.
 """
@@ -88,6 +91,11 @@ def node(registry: CollectorRegistry) -> None:
     Certificates(registry, ttl=CLIENT_TTL, now=lambda: datetime.now(UTC))
 
 
+def process(registry: CollectorRegistry) -> None:
+    for collector in health.process_registry()._collector_to_names:
+        registry.register(collector)
+
+
 COMPONENTS: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "API server": (api_server,),
     "Scheduler": (SchedulerMetrics, leading),
@@ -117,7 +125,7 @@ def _of(registry: CollectorRegistry) -> Iterator[Told]:
 
 def documents() -> dict[str, list[Told]]:
     """By component; what all have is told once."""
-    common = told_by(lambda registry: [registry.register(c) for c in health.process_registry()._collector_to_names])
+    common = told_by(process)
     found = {"Every component": common}
     for component, parts in COMPONENTS.items():
         found[component] = [told for told in told_by(*parts) if told not in common]

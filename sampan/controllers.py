@@ -22,6 +22,7 @@ from controlplane.controllers.metrics import Metrics
 from controlplane.controllers.namespace.controller import Namespaces
 from controlplane.controllers.nodeipam.controller import NodeIpam
 from controlplane.controllers.nodelifecycle.controller import NodeLifecycle
+from controlplane.controllers.nodelifecycle.metrics import Nodes
 from controlplane.controllers.podgc.controller import PodGarbageCollector
 from controlplane.controllers.replicaset.controller import ReplicaSets
 from controlplane.controllers.serviceaccount.controller import ServiceAccounts
@@ -29,7 +30,6 @@ from controlplane.controllers.shared import Runnable, Shared
 from controlplane.controllers.statefulset.controller import StatefulSets
 from controlplane.controllers.volumes.controller import DIRECTORY, Volumes
 from kubeapi.client import grpc_client
-from kubeapi.client.controller import ControllerMetrics
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
 from kubeapi.clock import Clock, SystemClock
@@ -46,8 +46,14 @@ def builders(
     node_monitor_grace: float,
     pod_eviction: float | None,
     local_path: str,
+    show_nodes: Callable[[Nodes], None] = lambda nodes: None,
 ) -> list[Callable[[Shared], Sequence[Runnable]]]:
     """Every controller that we have; tests build the same list."""
+
+    def node_lifecycle(shared: Shared) -> Sequence[Runnable]:
+        grace = node_monitor_grace
+        return [NodeLifecycle(shared, grace=grace, pod_eviction=pod_eviction, show=show_nodes).controller]
+
     return [
         lambda shared: [ReplicaSets(shared).controller],
         lambda shared: [Deployments(shared).controller],
@@ -60,7 +66,7 @@ def builders(
         lambda shared: [Disruptions(shared).controller],
         lambda shared: [Namespaces(shared).controller],
         lambda shared: [GarbageCollector(shared).controller],
-        lambda shared: [NodeLifecycle(shared, grace=node_monitor_grace, pod_eviction=pod_eviction).controller],
+        node_lifecycle,
         lambda shared: Volumes(shared, directory=local_path).controllers,
         lambda shared: [PodGarbageCollector(shared).controller],
         lambda shared: [NodeIpam(shared, cluster_cidr=cluster_cidr).controller],
@@ -78,7 +84,7 @@ def manager(
     node_monitor_grace: float = 40.0,
     pod_eviction: float | None = None,
     local_path: str = DIRECTORY,
-    metrics: ControllerMetrics | None = None,
+    metrics: Metrics | None = None,
 ) -> ControllerManager:
     return ControllerManager(
         metrics=metrics,
@@ -91,6 +97,7 @@ def manager(
             node_monitor_grace=node_monitor_grace,
             pod_eviction=pod_eviction,
             local_path=local_path,
+            show_nodes=metrics.zones.watched if metrics is not None else lambda nodes: None,
         ),
     )
 
@@ -120,12 +127,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def from_flags(
+async def one_term(
     args: argparse.Namespace, client: Client, *, ca: bytes, clock: Clock, rng: Random, metrics: Metrics
-) -> ControllerManager:
-    """For one term of office."""
+) -> None:
+    """A leader's, until cancelled. Whoever does not lead tells no queues and no nodes."""
     metrics.reset()
-    return manager(
+    found = manager(
         client,
         clock=clock,
         rng=rng,
@@ -136,6 +143,10 @@ def from_flags(
         local_path=args.local_path_directory,
         metrics=metrics,
     )
+    try:
+        await found.run()
+    finally:
+        metrics.zones.watched(None)
 
 
 async def _serve(args: argparse.Namespace) -> None:
@@ -151,7 +162,7 @@ async def _serve(args: argparse.Namespace) -> None:
     ) as client:
 
         async def work() -> None:
-            await from_flags(args, client, ca=config.ca or b"", clock=clock, rng=rng, metrics=metrics).run()
+            await one_term(args, client, ca=config.ca or b"", clock=clock, rng=rng, metrics=metrics)
 
         elected = election.elector(args, client, clock=clock, rng=rng)
         election.observe(elected, metrics.registry)

@@ -88,9 +88,7 @@ async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda:
         )  # fmt: skip
         start(
             CONTROLLERS, controllers.LEASE, controlling.registry,
-            lambda client: controllers.from_flags(
-                args, client, ca=ca, clock=clock, rng=rng, metrics=controlling
-            ).run(),
+            lambda client: controllers.one_term(args, client, ca=ca, clock=clock, rng=rng, metrics=controlling),
         )  # fmt: skip
         ready()
 

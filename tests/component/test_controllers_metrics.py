@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 from random import Random
@@ -21,9 +22,9 @@ from kubeapi.clock import SystemClock
 from kubeapi.errors import ServiceUnavailable
 from kubeapi.meta import replace
 from kubeapi.types import core_v1
-from sampan import health
+from sampan import controllers, health
 from sampan.controllers import manager
-from tests.support.make import make_deployment
+from tests.support.make import make_deployment, make_node
 from tests.support.until import until
 
 
@@ -71,6 +72,35 @@ async def test_queues_are_told_under_the_names_of_kubernetes() -> None:
         == api.cache.collection("/registry/core/pods/").steps[-1].revision
     ), "no revision behind"
     assert "process_cpu_seconds_total" in told and any(line.startswith("kubernetes_build_info{") for line in told)
+
+
+async def test_nodes_that_are_not_ready_are_told_while_the_manager_is_in_office() -> None:
+    clock, rng, metrics = SystemClock(), Random(3), Metrics()
+    flags = argparse.ArgumentParser()
+    controllers.add_flags(flags)
+
+    def unhealthy() -> float | None:
+        return metrics.registry.get_sample_value("node_collector_unhealthy_nodes_in_zone", {"zone": ""})
+
+    async def told(wanted: float | None) -> None:
+        async with asyncio.timeout(5):
+            while unhealthy() != wanted:  # noqa: ASYNC110 - the page is asked, as Prometheus would
+                await asyncio.sleep(0.01)
+
+    async with api_core(store=EmbeddedStore(), clock=clock, rng=rng) as api:
+        client = LocalClient(api, context=RequestContext)
+        term = asyncio.create_task(
+            controllers.one_term(flags.parse_args([]), client, ca=b"", clock=clock, rng=rng, metrics=metrics)
+        )
+        ready, dead = make_node("n1"), make_node("n1", ready="False")
+        await client.create(replace(dead, metadata=replace(dead.metadata, uid="", creation_timestamp=None)))
+        await told(1)
+        seen = await client.get(core_v1.Node, "n1")
+        await client.update(replace(seen, status=ready.status), subresource="status")
+        await told(0)
+        term.cancel()
+        await asyncio.wait([term])
+    assert unhealthy() is None, "who has left office sees no nodes any longer"
 
 
 async def test_what_reconciles_now_is_told_and_a_cancelled_visit_is_no_failure() -> None:

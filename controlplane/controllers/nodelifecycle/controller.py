@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
+from controlplane.controllers.nodelifecycle.metrics import Nodes
 from controlplane.controllers.nodelifecycle.plan import conditions_of, plan_eviction, taints_of, unready
 from controlplane.controllers.shared import Shared
 from kubeapi.client.controller import Controller, Done, own_key
@@ -31,7 +33,15 @@ class NodeLifecycle:
     _registered: dict[str, Node]
     """As we saw them last: what their going is told about."""
 
-    def __init__(self, shared: Shared, *, grace: float = GRACE, pod_eviction: float | None = None) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        grace: float = GRACE,
+        pod_eviction: float | None = None,
+        show: Callable[[Nodes], None] = lambda nodes: None,
+    ) -> None:
+        """`show` is given what tells all nodes: for metrics, which count them by zone."""
         self._shared = shared
         self._client = shared.client
         self._grace = grace
@@ -40,6 +50,7 @@ class NodeLifecycle:
         self._leases = shared.informers.of(Lease)
         self._pods = shared.informers.of(Pod, {"node": by_node})
         self._heard, self._taints, self._registered = {}, {}, {}
+        show(lambda: self._nodes.cache)
         self.controller: Controller[Key] = Controller(
             "nodelifecycle",
             self.reconcile,
