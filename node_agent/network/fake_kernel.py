@@ -71,7 +71,7 @@ class FakeKernel:
         self._kinds[name] = f"veth master {master}"
         self._pod_links[pid] = name
 
-    def configure_pod(self, pid: int, *, address: str, gateway: str) -> None:
+    def configure_pod(self, pid: int, *, address: str, mac: str, gateway: str) -> None:
         if pid not in self._pod_links:
             raise NetworkError(f"cannot configure the namespace of process {pid}: no eth0")
         self.pods[pid] = address

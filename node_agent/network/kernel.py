@@ -72,7 +72,7 @@ class Kernel(Protocol):
         """A veth pair: `name` here on the bridge `master`, `eth0` in the namespace of process `pid`."""
         ...
 
-    def configure_pod(self, pid: int, *, address: str, gateway: str) -> None:
+    def configure_pod(self, pid: int, *, address: str, mac: str, gateway: str) -> None:
         """Inside the pod's namespace: lo and eth0 up, address/32, the gateway on the link, default through
         it.
         """
@@ -220,18 +220,18 @@ class NetlinkKernel:
             except Refused as error:
                 raise NetworkError(f"cannot link the namespace of process {pid}: {error}") from error
 
-    def configure_pod(self, pid: int, *, address: str, gateway: str) -> None:
+    def configure_pod(self, pid: int, *, address: str, mac: str, gateway: str) -> None:
         inside = NetlinkKernel(f"/proc/{pid}/ns/net")
         try:
-            inside.enter(lambda: inside._configure_pod(address, gateway))
+            inside.enter(lambda: inside._configure_pod(address, mac, gateway))
         except Refused as error:
             raise NetworkError(f"cannot configure the namespace of process {pid}: {error}") from error
 
-    def _configure_pod(self, address: str, gateway: str) -> None:
+    def _configure_pod(self, address: str, mac: str, gateway: str) -> None:
         with Netlink() as netlink:
             eth0 = netlink.index("eth0")
             netlink.set_link(netlink.index("lo"), up=True)
-            netlink.set_link(eth0, up=True)
+            netlink.set_link(eth0, mac=mac, up=True)
             netlink.set_address(eth0, address, 32)
             netlink.set_route(f"{gateway}/32", link=eth0)
             netlink.set_route("0.0.0.0/0", link=eth0, gateway=gateway)

@@ -54,6 +54,14 @@ def device_mac(seed: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x0E, *digest[:5]))
 
 
+def pod_mac(ip: str) -> str:
+    """Made from the address, with the prefix that CNI's bridge has for it. Whoever has learnt where a pod is need not
+    learn anew when its sandbox is made again, or another pod gets its address: the kernel believes a stale
+    neighbour for up to a minute, and what is sent to it meanwhile is lost.
+    """
+    return ":".join(f"{byte:02x}" for byte in (0x0A, 0x58, *ipaddress.IPv4Address(ip).packed))
+
+
 def gateway(pod_cidr: str) -> str:
     return str(ipaddress.ip_network(pod_cidr)[1])
 

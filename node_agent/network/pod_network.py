@@ -123,7 +123,7 @@ class NodePodNetwork:
                 self._kernel.delete_link(name)
             self._kernel.add_pod_link(name, pid=pid, mtu=self._mtu, master=BRIDGE, alias=plan.write_alias(link))
             try:
-                self._kernel.configure_pod(pid, address=address, gateway=self._gateway)
+                self._kernel.configure_pod(pid, address=address, mac=plan.pod_mac(address), gateway=self._gateway)
             except NetworkError:
                 self._kernel.delete_link(name)
                 raise

@@ -368,6 +368,19 @@ async def test_a_udp_client_that_keeps_its_port_leaves_a_vanished_pod(linux: Lin
 
 
 @pytest.mark.netns
+async def test_a_new_sandbox_is_reached_at_once_by_who_knew_the_old_one(linux: LinuxWorld) -> None:
+    """The node believes what it learnt of the address for up to a minute."""
+    item = network(linux, 0)
+    await item.setup()
+    for text in ("old", "new"):
+        pid = linux.process(0)
+        ip = await item.attach("uid-1", pid)
+        await asyncio.to_thread(linux.serve, pid, text)
+        asked = await asyncio.to_thread(sh, f"ip netns exec {linux.nodes[0]} busybox nc -w 1 {ip} 8080 </dev/null")
+        assert asked.strip() == text
+
+
+@pytest.mark.netns
 async def test_host_ports_and_the_local_policies(linux: LinuxWorld) -> None:
     networks = [network(linux, 0), network(linux, 1)]
     macs = [await item.setup() for item in networks]
