@@ -7,10 +7,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -25,6 +23,7 @@ from sampan.cluster_compose import ComposeCluster, docker
 from tests.blows.campaign import answers
 from tests.blows.test_cut_off import is_up, not_ready
 from tests.blows.test_kills import nodes_ready, settled
+from tests.support.asking import Asking
 from tests.support.compose import Place
 from tests.support.make import make_deployment
 from tests.support.until import until
@@ -35,8 +34,6 @@ VICTIM, OTHER = "node-1", "node-2"
 PORT, REPLICAS = 30090, 4
 BACK_WITHIN = 40.0
 """Seconds until the pods of a node are ready again whose engine died."""
-QUIET = 3.0
-"""Seconds without a failed request that count as: the service is well."""
 
 pytestmark = [
     pytest.mark.blows,
@@ -88,50 +85,6 @@ def service() -> core_v1.Service:
     labels = web().spec.template.metadata.labels
     spec = core_v1.ServiceSpec(type="NodePort", selector=labels, ports=[port])
     return core_v1.Service(metadata=ObjectMeta(name="web", namespace="default"), spec=spec)
-
-
-@dataclass
-class Asking:
-    """Ten requests a second, each on a connection of its own."""
-
-    url: str
-    total: int = 0
-    failures: list[tuple[float, str]] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        while not self.stop.wait(0.1):
-            begun = time.monotonic()
-            try:
-                with urllib.request.urlopen(self.url, timeout=1) as answer:
-                    assert answer.read() == b"here\n"
-            except (OSError, AssertionError) as error:
-                self.failures.append((begun, f"{type(error).__name__}: {error}"))
-            self.total += 1
-
-    def since(self, moment: float) -> list[str]:
-        return [text for begun, text in self.failures if begun >= moment]
-
-    async def quiet(self, seconds: float = QUIET) -> None:
-        """For so long from now on every request is answered."""
-        begun, before = time.monotonic(), self.total
-        await asyncio.sleep(seconds)
-        assert self.total > before + seconds
-        assert not self.since(begun), self.since(begun)
-
-    async def quiet_within(self, seconds: float) -> float:
-        """How long it took until QUIET seconds without a failure began."""
-        begun = time.monotonic()
-        async with asyncio.timeout(seconds):
-            while time.monotonic() - (start := max([begun, *(at for at, _ in self.failures)])) < QUIET:  # noqa: ASYNC110 - the asker is a thread
-                await asyncio.sleep(0.1)  # other processes' doing, seen only by asking
-        return start - begun
-
-    def report(self, begun: float) -> str:
-        when = [f"{at - begun:.1f}" for at, _ in self.failures]
-        kinds = sorted({text for _, text in self.failures})
-        span = f", {when[0]} to {when[-1]} s after the blow: {'; '.join(kinds)}" if when else ""
-        return f"{self.total} requests, {len(when)} failed{span}"
 
 
 @contextmanager
