@@ -57,6 +57,9 @@ What our names do not say by themselves:
 - **Network programming.** `kubeproxy_network_programming_duration_seconds` runs from the annotation
   `endpoints.kubernetes.io/last-change-trigger-time` of an endpoint slice to the rules for it. Pods tell in whole seconds when
   they became ready; a transition of the very second counts from when the controller saw it.
+- **Requests of clients.** `rest_client_*` count at the client, `apiserver_request_*` at the server. Ours speak gRPC: `method` and
+  `verb` are the HTTP method that the call stands for, `host` is what was dialled (`in-process` where client and server are one
+  process), `client` is whose it is; each write of a batch is a request.
 - **Nodes' health.** `node_collector_*` come from the manager that leads: `sum(node_collector_unhealthy_nodes_in_zone)` are the
   nodes whose condition Ready is not True, whether they answer (their engine is dead) or not. `zone` is `REGION::ZONE` of the
   nodes' labels, empty without them.

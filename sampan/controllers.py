@@ -32,6 +32,7 @@ from controlplane.controllers.volumes.controller import DIRECTORY, Volumes
 from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
+from kubeapi.client.measured import MeasuredClient
 from kubeapi.clock import Clock, SystemClock
 from sampan import election, health, logs
 
@@ -159,7 +160,8 @@ async def _serve(args: argparse.Namespace) -> None:
         key=config.key,
         token=config.token,
         field_manager="sampan-controllers",
-    ) as client:
+    ) as dialled:
+        client = MeasuredClient(dialled, host=config.grpc, metrics=metrics.requests)
 
         async def work() -> None:
             await one_term(args, client, ca=config.ca or b"", clock=clock, rng=rng, metrics=metrics)

@@ -17,13 +17,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import SystemRandom
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from controlplane.apiserver.api import Api
 from controlplane.apiserver.context import RequestContext
 from controlplane.controllers.metrics import Metrics as ControllerMetrics
 from controlplane.scheduler.metrics import Metrics as SchedulerMetrics
+from kubeapi.client.interface import Client
 from kubeapi.client.local import LocalClient
+from kubeapi.client.measured import IN_PROCESS, MeasuredClient
+from kubeapi.client.metrics import InformerNumbers
 from kubeapi.clock import SystemClock
 from kubeapi.tasks import Backoff, forever
 from sampan import apiserver, controllers, election, health, logs, scheduler
@@ -70,11 +72,11 @@ async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda:
             logging.getLogger("controlplane").info("metrics at http://%s/metrics", where)
 
         def start(
-            identity: Identity, lease: str, registry: CollectorRegistry, work: Callable[[LocalClient], Awaitable[None]]
+            identity: Identity, lease: str, metrics: InformerNumbers, work: Callable[[Client], Awaitable[None]]
         ) -> None:
-            client = _client(server.api, identity)
+            client = MeasuredClient(_client(server.api, identity), host=IN_PROCESS, metrics=metrics.requests)
             elected = election.elector(args, client, clock=clock, rng=rng, lease=lease)
-            election.observe(elected, registry)
+            election.observe(elected, metrics.registry)
             loops.create_task(
                 forever(
                     lambda: election.lead(elected, lambda: work(client)), name=identity.file, rng=rng, backoff=AGAIN
@@ -83,11 +85,11 @@ async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda:
             )
 
         start(
-            SCHEDULER, scheduler.LEASE, scheduling.registry,
+            SCHEDULER, scheduler.LEASE, scheduling,
             lambda client: scheduler.run(client, clock=clock, rng=rng, metrics=scheduling),
         )  # fmt: skip
         start(
-            CONTROLLERS, controllers.LEASE, controlling.registry,
+            CONTROLLERS, controllers.LEASE, controlling,
             lambda client: controllers.one_term(args, client, ca=ca, clock=clock, rng=rng, metrics=controlling),
         )  # fmt: skip
         ready()

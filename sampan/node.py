@@ -22,6 +22,7 @@ from kubeapi.client.grpc_client import connect
 from kubeapi.client.informer import Informer
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
+from kubeapi.client.measured import IN_PROCESS, MeasuredClient
 from kubeapi.clock import Clock, SystemClock
 from kubeapi.metrics import Certificates
 from kubeapi.types.core_v1 import Service
@@ -182,8 +183,10 @@ def build(
     )
 
 
-async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] | None = None) -> None:
-    """Runs the node until cancelled. Its pods outlive it."""
+async def run(
+    config: NodeConfig, client: Client, *, host: str = IN_PROCESS, ready: Callable[[], None] | None = None
+) -> None:
+    """Runs the node until cancelled. Its pods outlive it. `host`: whom the client dials, for its metrics."""
     clock, rng = SystemClock(), Random()
     found = await asyncio.to_thread(machine, pods=config.pods)
     if config.memory or config.cpus:
@@ -219,6 +222,7 @@ async def run(config: NodeConfig, client: Client, *, ready: Callable[[], None] |
         numbers=lambda: generate_latest(health.Together([health.process_registry(), measured.registry])),
     )
     server, port = await start_server(servicer, address=config.listen or f"{config.ip}:0", tls=config.tls)
+    client = MeasuredClient(client, host=host, metrics=measured.requests)
     agent = build(
         config,
         client,
@@ -340,7 +344,7 @@ async def _main(args: argparse.Namespace) -> int:
         connect(access.grpc, ca=access.ca, cert=access.cert, key=access.key) as client,
         asyncio.TaskGroup() as tasks,
     ):
-        node = tasks.create_task(run(config, client), name="node")
+        node = tasks.create_task(run(config, client, host=access.grpc), name="node")
         await stop.wait()
         node.cancel()
     return 0

@@ -14,6 +14,7 @@ from controlplane.scheduler.scheduler import Scheduler
 from kubeapi.client import grpc_client
 from kubeapi.client.interface import Client
 from kubeapi.client.kubeconfig import load
+from kubeapi.client.measured import MeasuredClient
 from kubeapi.clock import Clock, SystemClock
 from sampan import election, health, logs
 
@@ -51,7 +52,8 @@ async def _serve(args: argparse.Namespace) -> None:
         key=config.key,
         token=config.token,
         field_manager="sampan-scheduler",
-    ) as client:
+    ) as dialled:
+        client = MeasuredClient(dialled, host=config.grpc, metrics=metrics.requests)
         elected = election.elector(args, client, clock=clock, rng=rng)
         election.observe(elected, metrics.registry)
         health.show_client(metrics.registry, cert=config.cert, ca=config.ca)

@@ -17,8 +17,7 @@ LIFE = tuple(0.01 * 2**i for i in range(20))
 class Metrics(InformerNumbers, Collector):
     def __init__(self, registry: CollectorRegistry | None = None, *, profile: str = "default-scheduler") -> None:
         """A registry of its own unless one is given, so that one process can hold several schedulers."""
-        self.registry = registry or CollectorRegistry()
-        InformerNumbers.__init__(self, self.registry, client="scheduler")
+        InformerNumbers.__init__(self, registry or CollectorRegistry(), client="scheduler")
         attempts = Counter(
             "scheduler_schedule_attempts",
             "Attempts to place a pod, by result: scheduled, unschedulable (no node) or error.",

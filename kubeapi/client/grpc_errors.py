@@ -55,6 +55,15 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ApiError:
     return _BY_CODE.get(error.code(), InternalError)(error.details() or error.code().name)
 
 
+def answered(error: ApiError) -> bool:
+    """Whether the server said it; not, where the call never came to it, or the answer never back."""
+    cause = error.__cause__
+    if not isinstance(cause, grpc.aio.AioRpcError):
+        return True
+    trailing: Any = cause.trailing_metadata() or ()
+    return any(key == STATUS_KEY for key, _ in trailing)
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     try:

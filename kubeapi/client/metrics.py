@@ -1,4 +1,4 @@
-"""What informers and queues tell of themselves, for Prometheus. For modules of metrics: clients in a hurry import this not.
+"""What clients, informers and queues tell of themselves, for Prometheus. For modules of metrics: clients in a hurry import this not.
 
 An informer is late by the time that the server had known of a change when it sent it, and the time until the cache showed
 it here: both are spans of one clock each, so that clocks that differ tell no lies.
@@ -6,11 +6,13 @@ it here: both are spans of one clock each, so that clocks that differ tell no li
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kubeapi.scheme import SCHEME
@@ -19,6 +21,60 @@ LAG = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 LISTS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 QUEUE_BUCKETS = tuple(1e-8 * 10**i for i in range(10))
 """10 ns to 10 s, as client-go has them."""
+
+
+REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""As client-go has them."""
+
+
+class _Times:
+    __slots__ = ("buckets", "sum")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(REQUEST_BUCKETS) + 1)
+        self.sum = 0.0
+
+
+class RequestNumbers(Collector):
+    """Implements measured.RequestMetrics, in plain numbers: thousands of requests a second are told here.
+
+    Values of `host` are what a client was told to dial, so there are as many as a process has clients.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, client: str) -> None:
+        self._client = client
+        self._asked: dict[tuple[str, str, str], int] = {}
+        self._times: dict[tuple[str, str], _Times] = {}
+        registry.register(self)
+
+    def asked(self, host: str, method: str, code: str, seconds: float | None, number: int = 1) -> None:
+        at = code, method, host
+        self._asked[at] = self._asked.get(at, 0) + number
+        if seconds is not None:
+            times = self._times.get((method, host))
+            if times is None:
+                times = self._times[method, host] = _Times()
+            times.sum += seconds
+            times.buckets[bisect_left(REQUEST_BUCKETS, seconds)] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        total = CounterMetricFamily(
+            "rest_client_requests",
+            "Requests to the API server by HTTP method, code (<error>: no answer) and host that was dialled.",
+            labels=["client", "code", "method", "host"],
+        )
+        for at, number in self._asked.items():
+            total.add_metric([self._client, *at], number)
+        seconds = HistogramMetricFamily(
+            "rest_client_request_duration_seconds",
+            "How long an answer took, watches left out; of a batch of writes once.",
+            labels=["client", "verb", "host"],
+        )
+        bounds = [*map(str, REQUEST_BUCKETS), "+Inf"]
+        for (verb, host), times in self._times.items():
+            buckets = list(zip(bounds, map(float, accumulate(times.buckets)), strict=True))
+            seconds.add_metric([self._client, verb, host], buckets, times.sum)
+        return total, seconds
 
 
 class _Reflector:
@@ -44,7 +100,9 @@ class InformerNumbers:
     def __init__(self, registry: CollectorRegistry, *, client: str) -> None:
         """`client`: whose informers these are, where one process has several clients."""
         by = ["client", "group", "resource"]
+        self.registry = registry
         self.client = client
+        self.requests = RequestNumbers(registry, client=client)
         self.lists = Counter("reflector_lists", "Whole lists read.", by, registry=registry)
         self.relists = Counter(
             "sampan_informer_relists",
@@ -179,7 +237,6 @@ class ControllerNumbers(InformerNumbers, QueueNumbers):
     """Implements controller.ControllerMetrics, under the names that dashboards for controller-runtime know."""
 
     def __init__(self, registry: CollectorRegistry, *, client: str) -> None:
-        self.registry = registry
         InformerNumbers.__init__(self, registry, client=client)
         QueueNumbers.__init__(self, registry)
         self._reconciled = Counter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,18 +21,24 @@ from sampan import controlplane, health
 from sampan.cluster_layout import ADMIN
 from sampan.cluster_pki import Pki
 from tests.support.etcd_server import free_ports
-from tests.support.make import make_deployment, make_node
+from tests.support.make import make_deployment, make_node, make_pod
 from tests.support.until import until
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[GrpcClient]:
+async def served(folder: Path, *flags: str) -> AsyncIterator[GrpcClient]:
     pki = Pki(folder / "pki", now=datetime.now(UTC))
     pki.authority()
     pki.server("apiserver", addresses=["127.0.0.1"], names=["localhost"])
     pki.client(ADMIN)
     http, grpc = free_ports(2)
-    words = [f"--port={http}", f"--grpc-port={grpc}", f"--pki={pki.directory}", f"--local-path-directory={folder}"]
+    words = [
+        f"--port={http}",
+        f"--grpc-port={grpc}",
+        f"--pki={pki.directory}",
+        f"--local-path-directory={folder}",
+        *flags,
+    ]
     ready, args = asyncio.Event(), controlplane.parser().parse_args(words)
     running = asyncio.create_task(controlplane.serve(args, ready=ready.set), name="controlplane")
     try:
@@ -64,6 +71,30 @@ async def test_the_loops_work_in_the_servers_own_process(tmp_path: Path) -> None
         leases = (await client.list(coordination_v1.Lease, "kube-system")).items
         loops = {lease.metadata.name for lease in leases if not lease.metadata.name.startswith("apiserver-")}
         assert loops == {"kube-scheduler", "kube-controller-manager"}
+
+
+async def test_the_loops_tell_their_requests_and_the_nodes_on_one_page(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/metrics"
+
+    def page() -> str:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return str(reply.read().decode())
+
+    async with served(tmp_path, f"--metrics-address=127.0.0.1:{port}") as client:
+        node = make_node("n1")
+        await client.create(replace(node, metadata=replace(node.metadata, uid="", creation_timestamp=None)))
+        pod = make_pod("web")
+        await client.create(replace(pod, metadata=replace(pod.metadata, uid="", creation_timestamp=None)))
+        await until(client, core_v1.Pod, lambda pods: [p.spec.node_name for p in pods] == ["n1"], seconds=20)
+        series = [line.rpartition(" ") for line in (await asyncio.to_thread(page)).splitlines() if line[0] != "#"]
+    told = {name: float(value) for name, _, value in series}
+    assert len(told) == len(series), "no series twice: Prometheus would refuse the page"
+    asked = 'rest_client_requests_total{client="%s",code="%s",host="in-process",method="%s"}'
+    assert told[asked % ("scheduler", "201", "POST")] >= 1, "the binding"
+    assert told[asked % ("scheduler", "200", "GET")] >= 1 and told[asked % ("controllers", "200", "GET")] >= 1
+    assert told['rest_client_request_duration_seconds_count{client="scheduler",host="in-process",verb="POST"}'] >= 1
+    assert told['node_collector_zone_size{zone=""}'] == 1
 
 
 def test_the_loops_share_one_page_of_metrics() -> None:
