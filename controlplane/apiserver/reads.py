@@ -183,7 +183,7 @@ class Reads:
                 if events := watch.take():
                     yield events
                 elif not await watch.arrived(BOOKMARK_EVERY if bookmarks else None):
-                    yield [watch.bookmark()]
+                    yield watch.bookmark()
         finally:
             watch.close()
 

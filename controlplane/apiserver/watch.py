@@ -58,11 +58,13 @@ class Watch:
         return await self._watcher.arrived(timeout)
 
     def tell(self, ready: Callable[[], None]) -> None:
-        """`ready` is called when there is something to take, once until it is taken."""
+        """`ready` is called when there is something to take, once until it is taken. If it raises, the watch is cut."""
         self._watcher.tell = ready
 
-    def bookmark(self) -> ApiEvent:
-        return ApiEvent("BOOKMARK", None, self._cache.revision)
+    def bookmark(self) -> Sequence[ApiEvent]:
+        """What there is to take; a bookmark if that is nothing, because who has one skips all that came before it.
+        Raises Expired: of a watch that was cut, events are missing."""
+        return self.take() or [ApiEvent("BOOKMARK", None, self._cache.revision)]
 
     def close(self) -> None:
         self._watcher.tell = None

@@ -6,6 +6,7 @@ Watch ──tells──► _Stream._flush ──► take ──► lines, each a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -103,26 +104,35 @@ class _Stream:
             await asyncio.wait([self._ended], timeout=max(0.0, until - loop.time()))
             if self._ended.done() or (now := loop.time()) >= self._deadline:
                 break
-            if self._bookmarks is not None and now >= self._wrote + self._bookmarks and not self._out.full:
-                self._out.write(self._lines.of(self._watch.bookmark()))
+            if self._bookmarks is not None and now >= self._wrote + self._bookmarks:
                 self._wrote = now
+                self._write(self._watch.bookmark)
         if self._ended.done():
             self._ended.result()
 
     def _flush(self) -> None:
-        """What there is; while the connection is full it stays with the cache, which cuts off who never takes it."""
+        self._write(self._watch.take)
+
+    def _write(self, take: Callable[[], Sequence[ApiEvent]]) -> None:
+        """What there is; while the connection is full it stays with the cache, which cuts off who never takes it.
+
+        Never raises: what fails here ends this stream, not the cache that called. Nothing is written after what failed,
+        for the client, going on from there, would not know what it missed."""
         if self._ended.done():
             return
         try:
             if self._out.full and not self._watch.cut:
                 return
-            if events := self._watch.take():
+            try:
+                events = take()
+            except ApiError as error:
+                self._out.write(self._lines.error(error))
+                self._ended.set_result(None)
+                return
+            if events:
                 self._out.write(*map(self._lines.of, events))
                 self._wrote = self._ended.get_loop().time()
-        except ApiError as error:
-            self._out.write(self._lines.error(error))
-            self._ended.set_result(None)
-        except Exception as error:  # a defect ends this stream, not the cache that called
+        except Exception as error:
             self._ended.set_exception(error)
 
 
