@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+import grpc
+import grpc.aio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,6 +18,8 @@ from controlplane.storage.embedded import EmbeddedStore
 from hack.metrics import names as documented
 from kubeapi.clock import SystemClock
 from kubeapi.errors import Forbidden
+from kubeapi.pb.sampan.v1 import api_pb2 as pb
+from kubeapi.pb.sampan.v1.api_pb2_grpc import ApiServerStub
 from kubeapi.pki import Authority
 from kubeapi.types.core_v1 import ConfigMap
 from kubeapi.types.meta_v1 import ObjectMeta
@@ -85,6 +89,32 @@ async def test_requests_are_counted_by_kubernetes_labels(world: World) -> None:
     assert told.sum("apiserver_request_duration_seconds_bucket", **maps, verb="GET", le="+Inf") == 5
     assert told.sum("apiserver_current_inflight_requests", request_kind="readOnly") == 1, "the scrape itself"
     assert told.sum("apiserver_current_inflight_requests", request_kind="mutating") == 0
+
+
+async def test_what_keeps_nothing_is_counted_apart(world: World) -> None:
+    http = await world.http()
+    assert (await http.ask("POST", f"{CM}?dryRun=All", config_map("a", k="v")))[0] == 201
+    assert (await http.ask("POST", f"{CM}?dryRun=All&fieldManager=me", config_map("a", k="v")))[0] == 201
+    assert (await http.ask("POST", CM, config_map("a", k="v")))[0] == 201
+    assert (await http.ask("DELETE", f"{CM}/a?dryRun=All"))[0] == 200
+    assert (await http.ask("DELETE", f"{CM}/a?dryRun=Some"))[0] == 400
+    mine = world.credentials("admin", "system:masters")
+    credentials = grpc.ssl_channel_credentials(world.ca.cert, mine.key, mine.cert)
+    async with grpc.aio.secure_channel(f"127.0.0.1:{world.server.grpc_port}", credentials) as channel:
+        stub, type_ = ApiServerStub(channel), pb.TypeRef(version="v1", resource="configmaps", kind="ConfigMap")
+        await stub.Delete(pb.DeleteRequest(type=type_, namespace="default", name="a", dry_run=True))
+        options = pb.WriteOptions(dry_run=True)
+        body = config_map("b")
+        await stub.Create(pb.CreateRequest(type=type_, namespace="default", object=body, options=options))
+    told = await scrape(http)
+    maps = {"resource": "configmaps", "component": "apiserver"}
+    total = "apiserver_request_total"
+    assert told.sum(total, **maps, verb="POST", dry_run="All", door="http") == 2
+    assert told.sum(total, **maps, verb="POST", dry_run="All", door="grpc") == 1
+    assert told.sum(total, **maps, verb="POST", dry_run="") == 1
+    assert told.sum(total, **maps, verb="DELETE", dry_run="All", door="http") == 1
+    assert told.sum(total, **maps, verb="DELETE", dry_run="All", door="grpc") == 1
+    assert told.sum(total, **maps, verb="DELETE", dry_run="invalid", code="400") == 1
 
 
 async def test_what_is_not_served_makes_no_series(world: World) -> None:

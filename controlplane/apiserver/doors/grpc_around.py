@@ -107,7 +107,8 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         finally:
             inflight[writes] -= 1
             seconds = self._clock.monotonic() - begun
-            self._metrics.observe(_where(verb, request), code, seconds, "grpc")
+            dry_run = "All" if writes and _keeps_nothing(request) else ""
+            self._metrics.observe(_where(verb, request), code, seconds, "grpc", dry_run)
             if code >= 500 or seconds > SLOW or (writes and self._access.writes):
                 stages = (("auth", authorized - begun), ("handle", begun + seconds - authorized))
                 self._tell(verb, request, code, user, seconds, stages)
@@ -170,6 +171,11 @@ def _where(verb: str, request: Any) -> Where:
         return (verb, *NOWHERE)
     name, subresource = getattr(request, "name", ""), getattr(request, "subresource", "")
     return (verb, type_.group, type_.version, type_.resource, subresource, scope_of(name, request.namespace, verb))
+
+
+def _keeps_nothing(request: Any) -> bool:
+    """A delete says it itself, the other writes in their options."""
+    return bool(getattr(getattr(request, "options", request), "dry_run", False))
 
 
 async def _abort(call: Any, error: ApiError, given: str) -> None:

@@ -144,7 +144,9 @@ class HttpDoor:
             where = (info.verb if info else "", *NOWHERE)
         if long:
             self._metrics.follow(reply, where)
-        self._metrics.observe(where, reply.status, None if long else seconds, "http")
+        dry_run = info.query.get("dryRun", ()) if info is not None else ()
+        dry = "" if not dry_run else "All" if set(dry_run) == {"All"} else "invalid"
+        self._metrics.observe(where, reply.status, None if long else seconds, "http", dry)
         return long
 
     async def _answer(self, request: Request, info: RequestInfo) -> Reply:

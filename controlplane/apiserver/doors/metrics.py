@@ -90,7 +90,7 @@ class Metrics(Collector):
         self.registry = registry or CollectorRegistry()
         self.inflight = [0, 0]
         self._shown, self._shown_sum = [0] * (len(CERTIFICATES) + 1), 0.0
-        self._counted: dict[tuple[Where, int, str], _Counted] = {}
+        self._counted: dict[tuple[Where, int, str, str], _Counted] = {}
         self._times: dict[Where, _Times] = {}
         self._lasting = Gauge(
             "apiserver_longrunning_requests",
@@ -101,13 +101,13 @@ class Metrics(Collector):
         self.registry.register(self)
         about_process(self.registry)
 
-    def observe(self, where: Where, code: int, seconds: float | None, door: str) -> None:
-        """`seconds` None: a stream."""
-        counted = self._counted.get((where, code, door))
+    def observe(self, where: Where, code: int, seconds: float | None, door: str, dry_run: str = "") -> None:
+        """`seconds` None: a stream. `dry_run`: All, for what was to keep nothing, or invalid."""
+        counted = self._counted.get((where, code, door, dry_run))
         if counted is None:
             where = served(where)
             fresh = _Counted(self._times.setdefault(where, _Times()))
-            counted = self._counted.setdefault((where, code, door), fresh)
+            counted = self._counted.setdefault((where, code, door, dry_run), fresh)
         counted.count += 1
         if seconds is not None:
             times = counted.times
@@ -154,11 +154,11 @@ class Metrics(Collector):
     def collect(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(
             "apiserver_request",
-            "Requests by verb, resource, code and door (http, grpc).",
-            labels=[*_WHERE, "component", "code", "door"],
+            "Requests by verb, resource, code and door (http, grpc); dry_run is All for what was to keep nothing.",
+            labels=[*_WHERE, "component", "code", "door", "dry_run"],
         )
-        for (where, code, door), counted in self._counted.items():
-            requests.add_metric([*labels(where), "apiserver", str(code), door], counted.count)
+        for (where, code, door, dry_run), counted in self._counted.items():
+            requests.add_metric([*labels(where), "apiserver", str(code), door, dry_run], counted.count)
         seconds = HistogramMetricFamily(
             "apiserver_request_duration_seconds",
             "Time until the reply was ready, watches and other streams left out.",
