@@ -24,7 +24,7 @@ from controlplane.apiserver.doors.metrics import Metrics as ApiServerMetrics
 from controlplane.controllers.metrics import Metrics as ControllersMetrics
 from controlplane.scheduler.metrics import Metrics as SchedulerMetrics
 from controlplane.storage.embedded import EmbeddedStore
-from controlplane.storage.metrics import StoreMetrics
+from controlplane.storage.metrics import StoreMetrics, StoreSize
 from kubeapi.metrics import Certificates
 from node_agent.metrics import NodeMetrics
 from sampan import election, health
@@ -81,6 +81,7 @@ def api_server(registry: CollectorRegistry) -> None:
     ApiServerMetrics(registry)
     CacheMetrics(WatchCache(store=EmbeddedStore(), decode=lambda key, value: None, rng=Random(0)), registry)
     StoreMetrics(registry)
+    StoreSize(EmbeddedStore(), registry)
     Certificates(registry)
 
 

@@ -28,7 +28,7 @@ from controlplane.apiserver.streaming.node_link import NodeLink
 from controlplane.apiserver.streaming.sessions import Sessions
 from controlplane.apiserver.usage import Usage, UsageApi
 from controlplane.storage.interface import Store
-from controlplane.storage.metrics import MeasuredStore, StoreMetrics
+from controlplane.storage.metrics import MeasuredStore, StoreMetrics, StoreSize
 from kubeapi.clock import Clock
 from kubeapi.codec import to_builtins
 from kubeapi.metrics import Certificates
@@ -74,6 +74,7 @@ async def api_server(
     """`advertise` is the address that nodes reach us by; ports of 0 are chosen by the system."""
     public = advertise or host
     metrics, access = Metrics(), Access(clock=clock, rng=rng, writes=log_writes)
+    metrics.before_scrape(StoreSize(store, metrics.registry).ask)
     async with api_core(
         store=MeasuredStore(store, StoreMetrics(metrics.registry)),
         clock=clock,

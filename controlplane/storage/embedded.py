@@ -29,7 +29,7 @@ from controlplane.storage.errors import (
     StoreUnavailable,
 )
 from controlplane.storage.history import History
-from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Unmeasured
+from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Size, Unmeasured
 from controlplane.storage.journal import Journal
 
 HISTORY_LIMIT = 20_000
@@ -219,6 +219,11 @@ class EmbeddedStore:
                 del self._keys[bisect_left(self._keys, change.key)]
         self._revision = changes[-1].revision
         self._history.append(changes)
+
+    async def size(self) -> Size | None:
+        if self._journal is None:
+            return None
+        return Size("sqlite", await asyncio.to_thread(self._journal.size))
 
     async def compact(self, revision: int) -> None:
         if revision > self._revision:

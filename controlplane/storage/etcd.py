@@ -41,7 +41,7 @@ from controlplane.storage.etcd_batch import (
 )
 from controlplane.storage.etcd_feed import Feed, prefix_end
 from controlplane.storage.etcd_link import EtcdTls, Link
-from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Unmeasured
+from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Size, Unmeasured
 
 MOST_IN_FLIGHT = 4
 COMPACT_EVERY = 300.0
@@ -322,6 +322,9 @@ class EtcdStore:
         return answer
 
     # ------------------------------------------------------------------ history
+
+    async def size(self) -> Size | None:
+        return Size("etcd", await self._link().size())
 
     async def compact(self, revision: int) -> None:
         """Forgets what is older than the etcd revision of `revision`; of that one, everything is kept."""

@@ -132,6 +132,14 @@ class Link:
             finally:
                 del self._pending[pending]
 
+    async def size(self) -> int:
+        """Bytes of the database of the member in use. No other is asked, and nothing waits for it. Raises StoreError."""
+        stub = rpc_pb2_grpc.MaintenanceStub(self._channels[self._member])
+        try:
+            return int((await stub.Status(rpc.StatusRequest(), timeout=PATIENCE)).dbSize)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error, writes=False) from error
+
     def watch(self) -> Any:
         """etcd ends it when its member loses its leader; else a member that was cut off would keep it, and be silent.
         Cancelled when the link turns to another member."""

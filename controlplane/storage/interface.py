@@ -62,6 +62,14 @@ class Unmeasured:
     def revision_read(self, seconds: float) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    store: str
+    """What kind of store: etcd, sqlite."""
+    bytes: int
+    """On its disk, room that is free again counted."""
+
+
 class Store(Protocol):
     """Errors: KeyExists, KeyMissing, RevisionConflict(current), Compacted(oldest), StoreUnavailable: see errors.py."""
 
@@ -101,6 +109,10 @@ class Store(Protocol):
 
     async def revision(self) -> int:
         """The revision of the newest write that any reader can see."""
+        ...
+
+    async def size(self) -> Size | None:
+        """None: it keeps nothing on a disk. Of several members one tells it. StoreUnavailable."""
         ...
 
     async def compact(self, revision: int) -> None: ...

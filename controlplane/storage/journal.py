@@ -99,6 +99,14 @@ class Journal:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
 
+    def size(self) -> int:
+        """Bytes of its files, the log of what is not yet in the main one included. Any thread may ask."""
+        try:
+            log = self._path.with_name(f"{self._path.name}-wal")
+            return self._path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot look at {self._path}: {error}") from error
+
     def close(self) -> None:
         self.thread.submit(self._db.close).result()
         self.thread.shutdown()

@@ -7,6 +7,8 @@ The names are those of kube-apiserver for its store, whichever store this is.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from itertools import accumulate
@@ -14,12 +16,13 @@ from time import perf_counter
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from controlplane.storage.errors import StoreFull, StoreUnavailable
-from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Store
+from controlplane.storage.errors import StoreError, StoreFull, StoreUnavailable
+from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Size, Store
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _GROUP = len("/registry/")
@@ -93,6 +96,37 @@ class StoreMetrics(Collector):
         yield from (seconds, asked, errors)
 
 
+class StoreSize(Collector):
+    """How large the store is: asked for a scrape, and left out of it where the store does not say in time."""
+
+    def __init__(self, store: Store, registry: CollectorRegistry, *, within: float = 1.0) -> None:
+        """`within`: seconds by which a scrape waits for it at most."""
+        self._store, self._within = store, within
+        self._size: Size | None = None
+        registry.register(self)
+
+    async def ask(self) -> None:
+        """Before a scrape. Never fails."""
+        found = None
+        try:
+            async with asyncio.timeout(self._within):
+                found = await self._store.size()
+        except (StoreError, TimeoutError) as error:
+            log.debug("the store does not tell its size: %s", error)
+        finally:
+            self._size = found
+
+    def collect(self) -> Iterator[Metric]:
+        size = GaugeMetricFamily(
+            "apiserver_storage_size_bytes",
+            "What the store takes on its disk, room that is free again counted; of one member of several.",
+            labels=["storage_cluster_id"],
+        )
+        if self._size is not None:
+            size.add_metric([f"{self._size.store}-0"], self._size.bytes)
+        yield size
+
+
 class MeasuredStore:
     """A store, measured. What it reads of revisions the store itself measures: it shares one read among many."""
 
@@ -132,6 +166,9 @@ class MeasuredStore:
 
     async def recent(self, prefix: str, *, upto: int, most: int) -> Recent:
         return await self._store.recent(prefix, upto=upto, most=most)
+
+    async def size(self) -> Size | None:
+        return await self._store.size()
 
     async def compact(self, revision: int) -> None:
         await self._store.compact(revision)

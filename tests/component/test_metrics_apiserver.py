@@ -166,6 +166,7 @@ async def test_the_store_and_the_watch_cache_tell_what_they_do(world: World) -> 
     assert told.sum("etcd_request_errors_total", **done) == 0
     assert before < told.sum("sampan_store_batch_size_count") < before + 20, "writes of one moment share a commit"
     assert told.sum("sampan_store_commit_duration_seconds_sum") > 0
+    assert told.sum("apiserver_storage_size_bytes", storage_cluster_id="sqlite-0") > 4096
     assert told.sum("apiserver_storage_objects", resource="configmaps") >= 20
     assert told.sum("apiserver_watch_cache_events_received_total", resource="configmaps") >= 20
     assert told.sum("apiserver_terminated_watchers_total", resource="configmaps") == 0

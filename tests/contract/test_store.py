@@ -269,3 +269,25 @@ async def test_over_tls_only_who_has_a_certificate_and_the_right_authority(etcd:
         with pytest.raises(StoreUnavailable):
             await store.get("/a")
         await store.close()
+
+
+async def test_what_it_takes_on_its_disk_is_told(store: Store, request: pytest.FixtureRequest) -> None:
+    param = request.node.callspec.params["store"]
+    if param == "memory":
+        assert await store.size() is None
+        return
+    await store.create("/size/a", b"x")
+    before = await store.size()
+    for number in range(8):
+        await store.create(f"/size/b{number}", b"x" * 500_000)
+    after = await store.size()
+    assert before is not None and after is not None
+    assert before.store == after.store == ("etcd" if param.startswith("etcd") else "sqlite")
+    assert before.bytes <= after.bytes and after.bytes > 4_000_000
+
+
+async def test_a_store_that_is_away_tells_no_size() -> None:
+    nowhere = open_store("etcd://127.0.0.1:1/nowhere")
+    with pytest.raises(StoreUnavailable):
+        await nowhere.size()
+    await nowhere.close()

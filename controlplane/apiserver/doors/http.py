@@ -336,7 +336,7 @@ class HttpDoor:
             case ["version"]:
                 return self._found(msgspec.json.encode(VERSION))
             case ["metrics"]:
-                return Reply(200, [("Content-Type", "text/plain; version=0.0.4")], self._metrics.render())
+                return Reply(200, [("Content-Type", "text/plain; version=0.0.4")], await self._metrics.render())
             case [""]:
                 paths = [
                     "/api",

@@ -10,7 +10,7 @@ prometheus_client's own counters take, with their locks. All else is looked up w
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from itertools import accumulate
 
@@ -89,6 +89,7 @@ class Metrics(Collector):
         """A registry of its own, so that one process can hold many API servers."""
         self.registry = registry or CollectorRegistry()
         self.inflight = [0, 0]
+        self._before: list[Callable[[], Awaitable[None]]] = []
         self._shown, self._shown_sum = [0] * (len(CERTIFICATES) + 1), 0.0
         self._counted: dict[tuple[Where, int, str, str], _Counted] = {}
         self._times: dict[Where, _Times] = {}
@@ -182,7 +183,13 @@ class Metrics(Collector):
         )
         return requests, seconds, inflight, shown
 
-    def render(self) -> bytes:
+    def before_scrape(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """`ask` is awaited before each: for what is not known without waiting. It must end soon, and not fail."""
+        self._before.append(ask)
+
+    async def render(self) -> bytes:
+        for ask in self._before:
+            await ask()
         return generate_latest(self.registry)
 
 
