@@ -67,6 +67,8 @@ class Informer(Generic[O]):
     """The cache has shown the whole collection once. Never cleared: an old picture is better than none."""
     revision: int
     """Newest event seen, bookmarks counted; 0 before the first list."""
+    outages: int
+    """Counts when the server is lost, and again when it is found: what is odd is going on, and what grew was a gap."""
     keep: Callable[[O], O] | None
     """What of an object goes into the cache, to save memory (see metadata_only). Set before run(); None: all of it."""
 
@@ -93,6 +95,7 @@ class Informer(Generic[O]):
         self.synced = asyncio.Event()
         self.revision = 0
         self.relists = 0
+        self.outages = 0
         self._client = client
         self._rng = rng
         self._namespace = namespace
@@ -149,6 +152,7 @@ class Informer(Generic[O]):
     async def _failed(self, error: Exception) -> None:
         if not self._failures:
             self._log.warning("%s: lost the server, trying again: %s", self.name, error)
+            self.outages += 1
         self._failures += 1
         self._metrics.failed(self.type)
         await asyncio.sleep(self._backoff.delay(self._failures - 1, self._rng))
@@ -156,6 +160,7 @@ class Informer(Generic[O]):
     def _well(self) -> None:
         if self._failures:
             self._log.info("%s: has the server again after %d failures", self.name, self._failures)
+            self.outages += 1
             self._failures = 0
 
     async def _list(self) -> None:

@@ -13,7 +13,7 @@ from controlplane.controllers.nodelifecycle.plan import conditions_of, plan_evic
 from controlplane.controllers.shared import Shared
 from kubeapi.client.controller import Controller, Done, own_key
 from kubeapi.client.keys import Key, by_node
-from kubeapi.errors import Conflict, NotFound
+from kubeapi.errors import Conflict, NotFound, ServiceUnavailable, Timeout, TooManyRequests
 from kubeapi.meta import get_condition, is_true, replace
 from kubeapi.types.coordination_v1 import Lease
 from kubeapi.types.core_v1 import Node, Pod
@@ -32,6 +32,8 @@ class NodeLifecycle:
     """By node, since when each taint (key, value, effect) is known."""
     _registered: dict[str, Node]
     """As we saw them last: what their going is told about."""
+    _listening: float | None
+    """Since when, by our own clock, nodes could be heard all the time. Nobody was silent before that."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class NodeLifecycle:
         self._leases = shared.informers.of(Lease)
         self._pods = shared.informers.of(Pod, {"node": by_node})
         self._heard, self._taints, self._registered = {}, {}, {}
+        self._listening, self._outages = None, 0
         show(lambda: self._nodes.cache)
         self.controller: Controller[Key] = Controller(
             "nodelifecycle",
@@ -62,6 +65,24 @@ class NodeLifecycle:
         )
 
     async def reconcile(self, key: Key) -> Done:
+        self._listen()
+        try:
+            return await self._look_after(key)
+        except (ServiceUnavailable, Timeout, TooManyRequests):
+            self._listening = self._shared.clock.monotonic()  # who takes no write from us takes none from the nodes
+            raise
+
+    def _listen(self) -> None:
+        """Notes where a gap was in what we heard: a server that was away, as we saw or did not see meanwhile."""
+        outages = self._leases.outages
+        if self._listening is None or outages % 2 or outages != self._outages:
+            self._listening, self._outages = self._shared.clock.monotonic(), outages
+
+    def _listened(self) -> float:
+        """Seconds."""
+        return self._shared.clock.monotonic() - (self._listening or 0.0)
+
+    async def _look_after(self, key: Key) -> Done:
         node = self._nodes.get(key)
         if node is None:
             self._heard.pop(key.name, None)
@@ -97,7 +118,7 @@ class NodeLifecycle:
         known = self._heard.get(node.metadata.name)
         if known is None or (known[0] != sign and not self._is_our_own_doing(known[0], sign)):
             self._heard[node.metadata.name] = known = (sign, now)
-        return now - known[1]
+        return min(now - known[1], self._listened())
 
     @staticmethod
     def _is_our_own_doing(old: tuple[str, datetime | None], new: tuple[str, datetime | None]) -> bool:
@@ -146,6 +167,7 @@ class NodeLifecycle:
             self._shared.clock.now(),
             default_toleration=self._pod_eviction,
             suspended=not any(is_true(n.status.conditions, "Ready") for n in self._nodes.cache),
+            patience=max(0.0, self._grace - self._listened()),
         )
 
         async def evict(pod: Pod) -> None:

@@ -94,9 +94,17 @@ class Eviction:
 
 
 def plan_eviction(
-    node: Node, pods: Sequence[Pod], now: datetime, *, default_toleration: float | None, suspended: bool
+    node: Node,
+    pods: Sequence[Pod],
+    now: datetime,
+    *,
+    default_toleration: float | None,
+    suspended: bool,
+    patience: float = 0.0,
 ) -> Eviction:
-    """`suspended`: no node at all is ready, so the fault is likely ours: silence evicts nobody then."""
+    """`suspended`: no node at all is ready, so the fault is likely ours: silence evicts nobody then.
+    `patience`: for so many seconds from now a lost node may have come back unheard; whose time has run out waits for that.
+    """
     taints = [t for t in node.spec.taints if t.effect == "NoExecute"]
     if suspended:
         taints = [t for t in taints if t.key not in (NOT_READY, UNREACHABLE)]
@@ -105,7 +113,7 @@ def plan_eviction(
     for pod in pods:
         if pod.metadata.deletion_timestamp is not None or pod.status.phase in ("Succeeded", "Failed"):
             continue
-        moment = _leaves_at(pod, taints, now, default_toleration)
+        moment = _leaves_at(pod, taints, now, default_toleration, patience)
         if moment is None:
             continue
         if moment <= now:
@@ -116,7 +124,9 @@ def plan_eviction(
     return Eviction(due, force, min(later) if later else None)
 
 
-def _leaves_at(pod: Pod, taints: Sequence[Taint], now: datetime, default_toleration: float | None) -> datetime | None:
+def _leaves_at(
+    pod: Pod, taints: Sequence[Taint], now: datetime, default_toleration: float | None, patience: float
+) -> datetime | None:
     """None: it may stay. The shortest toleration of all taints counts, from when both the taint and the pod were there."""
     found: datetime | None = None
     for taint in taints:
@@ -130,5 +140,7 @@ def _leaves_at(pod: Pod, taints: Sequence[Taint], now: datetime, default_tolerat
             seconds = default_toleration
         since = max(filter(None, (taint.time_added or now, pod.metadata.creation_timestamp)))
         moment = since + timedelta(seconds=max(0.0, seconds))
+        if lost:
+            moment = max(moment, now + timedelta(seconds=patience))
         found = moment if found is None else min(found, moment)
     return found
