@@ -1,19 +1,17 @@
-"""For all tests: which real parts are here, and a clean start for synchronous ones.
-
-A test marked netns or e2e skips where the machine cannot run it, unless SAMPAN_REQUIRE names the part (as CI does):
-then it runs, and fails with the reason.
-"""
+"""For all tests: which real parts are here (tests.support.parts), and a clean start for synchronous ones."""
 
 import asyncio
 import inspect
 import os
-import shutil
-import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+from tests.support import parts
 from tests.support.compose import build_image
+from tests.support.etcd_server import EtcdServer
 
 # Properties are not timed: a busy machine is no failure.
 hypothesis.settings.register_profile("sampan", deadline=None)
@@ -25,22 +23,22 @@ def compose_image() -> None:
     build_image()
 
 
+@pytest.fixture
+def etcd_server(tmp_path: Path) -> Iterator[EtcdServer]:
+    """An etcd of the test's own. Mark what uses it with etcd."""
+    with EtcdServer(tmp_path) as server:
+        yield server
+
+
+REQUIRED = pytest.StashKey[frozenset[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[REQUIRED] = parts.required(os.environ.get("SAMPAN_REQUIRE", ""))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if isinstance(item, pytest.Function) and not inspect.iscoroutinefunction(item.function):
         # Else a plugin that asks for the loop makes one, never closes it, and the next asynchronous test is blamed.
         asyncio.get_event_loop_policy().set_event_loop(None)
-    required = set(os.environ.get("SAMPAN_REQUIRE", "").split(","))
-    for part in ("netns", "e2e"):
-        if item.get_closest_marker(part) and part not in required and (reason := _missing(part)):
-            pytest.skip(reason)
-
-
-def _missing(part: str) -> str:
-    if os.geteuid() != 0:
-        return "needs root"
-    absent = [tool for tool in ("ip", "nft", "nsenter", "busybox") if shutil.which(tool) is None]
-    if absent:
-        return f"needs {', '.join(absent)}"
-    if part == "e2e" and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        return "needs a Docker engine"
-    return ""
+    parts.check(item, item.config.stash[REQUIRED])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -13,12 +12,6 @@ import pytest
 from tests.support.rig import Rig, Size
 
 DEFAULT_SEED = 20261121
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    required = set(os.environ.get("SAMPAN_REQUIRE", "").split(","))
-    if item.get_closest_marker("etcd") and shutil.which("etcd") is None and "etcd" not in required:
-        pytest.skip("needs etcd")
 
 
 @pytest.fixture

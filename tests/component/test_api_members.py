@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -41,18 +38,6 @@ class HandClock(SystemClock):
         return self.seconds
 
 
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    if shutil.which("etcd") is None:
-        if "etcd" in os.environ.get("SAMPAN_REQUIRE", "").split(","):
-            pytest.fail("SAMPAN_REQUIRE names etcd, and there is none")
-        pytest.skip("needs etcd")
-    server = EtcdServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest.fixture(params=["embedded", pytest.param("etcd", marks=pytest.mark.etcd)])
 def open_store(request: pytest.FixtureRequest) -> Opener:
     """The same store for every server."""
@@ -64,7 +49,7 @@ def open_store(request: pytest.FixtureRequest) -> Opener:
             yield shared
 
         return embedded
-    server: EtcdServer = request.getfixturevalue("etcd")
+    server: EtcdServer = request.getfixturevalue("etcd_server")
 
     @asynccontextmanager
     async def remote() -> AsyncIterator[Store]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -29,18 +27,11 @@ CLOCK = SystemClock()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("etcd", marks=pytest.mark.etcd)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        yield f"sqlite://{tmp_path}/store.db"
-        return
-    if shutil.which("etcd") is None:
-        if "etcd" in os.environ.get("SAMPAN_REQUIRE", "").split(","):
-            pytest.fail("SAMPAN_REQUIRE names etcd, and there is none")
-        pytest.skip("needs etcd")
-    server = EtcdServer(tmp_path)
-    server.start()
-    yield f"etcd://{server.endpoint}"
-    server.kill()
+        return f"sqlite://{tmp_path}/store.db"
+    server: EtcdServer = request.getfixturevalue("etcd_server")
+    return f"etcd://{server.endpoint}"
 
 
 @asynccontextmanager

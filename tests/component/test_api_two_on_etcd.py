@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -28,23 +24,11 @@ MAPS, SERVICES = SCHEME.resource_of(core_v1.ConfigMap), SCHEME.resource_of(core_
 MANY = 30
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[EtcdServer]:
-    if shutil.which("etcd") is None:
-        if "etcd" in os.environ.get("SAMPAN_REQUIRE", "").split(","):
-            pytest.fail("SAMPAN_REQUIRE names etcd, and there is none")
-        pytest.skip("needs etcd")
-    server = EtcdServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-async def test_two_servers_are_one_cluster(server: EtcdServer) -> None:
+async def test_two_servers_are_one_cluster(etcd_server: EtcdServer) -> None:
     async with AsyncExitStack() as stack:
         apis = []
         for seed in (1, 2):
-            store = EtcdStore([server.endpoint], compact_every=0)
+            store = EtcdStore([etcd_server.endpoint], compact_every=0)
             stack.push_async_callback(store.close)
             apis.append(await stack.enter_async_context(api_core(store=store, clock=SystemClock(), rng=Random(seed))))
         watches = [await api.open_watch(SERVICES, "default", resource_version=str(api.cache.revision)) for api in apis]

@@ -17,8 +17,8 @@ import yaml
 from tests.component.kubectl_lite_beside import Beside, Said, beside, plain
 from tests.support.kubectls import find_kubectls
 
-pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(120)]
 VERSION = "1.33"
+pytestmark = [pytest.mark.kubectl(VERSION), pytest.mark.timeout(120)]
 
 READ = {
     "tables": """
@@ -440,14 +440,11 @@ NO_DESCRIPTIONS = "This server's schema knows types but has no descriptions"
 
 @pytest.fixture
 async def both(tmp_path: Path) -> AsyncIterator[Beside]:
-    found = [path for path in find_kubectls() if VERSION in path.name]
-    if not found:
-        pytest.skip(f"no kubectl {VERSION} in SAMPAN_KUBECTL_DIR")
     for name, text in MANIFESTS.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    async with beside(tmp_path, found[0]) as made:
+    async with beside(tmp_path, find_kubectls(VERSION)[0]) as made:
         yield made
 
 

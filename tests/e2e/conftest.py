@@ -15,7 +15,7 @@ import pytest
 from sampan.cluster_layout import ADMIN, Layout
 from sampan.demo import leftovers
 from sampan.down import node_names
-from tests.support.kubectls import kubectl_given, kubectl_params
+from tests.support.kubectls import kubectl_params
 
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "demo"
 
@@ -88,7 +88,8 @@ class Kubectl:
 
 @pytest.fixture(scope="module", params=kubectl_params())
 def kubectl_path(request: pytest.FixtureRequest) -> Path:
-    return kubectl_given(request)
+    path: Path = request.param
+    return path
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from sampan.cluster_pki import Pki
 
@@ -48,6 +49,13 @@ class EtcdServer:
                 return  # it has a leader: an open port alone tells nothing
             time.sleep(0.02)
         raise RuntimeError((self.folder / "log").read_text()[-2000:])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def kill(self) -> None:
         if self.process is not None:

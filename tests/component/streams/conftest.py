@@ -7,12 +7,13 @@ import pytest
 import pytest_asyncio
 
 from tests.support.docker_cluster import DockerCluster, docker_cluster
-from tests.support.kubectls import kubectl_given, kubectl_params
+from tests.support.kubectls import kubectl_params
 
 
 @pytest.fixture(scope="session", params=kubectl_params())
 def kubectl(request: pytest.FixtureRequest) -> Path:
-    return kubectl_given(request)
+    path: Path = request.param
+    return path
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -41,7 +41,6 @@ from tests.unit.node_agent.memory_client import MemoryClient
 from tests.unit.node_agent.pods import pod, wish
 
 pytestmark = pytest.mark.looptime
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 class World:
@@ -147,7 +146,7 @@ async def test_a_switch_that_was_interrupted_leaves_nothing_behind(world: World)
     assert len(list(place.path.glob("..v_*"))) == 1
 
 
-@ROOT
+@pytest.mark.root
 async def test_the_group_of_the_pod_may_read_files_and_write_empty_directories(world: World) -> None:
     await world.client.create(Secret(metadata=ObjectMeta(name="s", namespace="default"), data={"k": b"v"}))
     place = await world.place(with_volume(group=4000, secret=SecretVolumeSource(secret_name="s", default_mode=0o400)))
@@ -157,7 +156,7 @@ async def test_the_group_of_the_pod_may_read_files_and_write_empty_directories(w
     assert (place.path.stat().st_gid, mode(place.path)) == (4000, 0o2777)
 
 
-@ROOT
+@pytest.mark.root
 async def test_memory_is_mounted_bounded_and_taken_off_again(world: World) -> None:
     thing = with_volume(empty_dir=EmptyDirVolumeSource(medium="Memory", size_limit="1Mi"))
     place = await world.place(thing)
@@ -208,7 +207,7 @@ async def test_a_projected_volume_gathers_its_sources_and_the_token_is_bound_to_
     assert (asked.spec.bound_object_ref.kind, asked.spec.bound_object_ref.uid) == ("Pod", thing.metadata.uid)
 
 
-@ROOT
+@pytest.mark.root
 async def test_a_token_belongs_to_the_one_user_of_all_containers(world: World) -> None:
     await world.config_map(a="1")
     place = await world.place(projected(user=1234))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
@@ -34,14 +32,8 @@ pytestmark = pytest.mark.etcd
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EtcdServer]:
-    if shutil.which("etcd") is None:
-        if "etcd" in os.environ.get("SAMPAN_REQUIRE", "").split(","):
-            pytest.fail("SAMPAN_REQUIRE names etcd, and there is none")
-        pytest.skip("needs etcd")
-    server = EtcdServer(tmp_path, ["--quota-backend-bytes", "20000000"])
-    server.start()
-    yield server
-    server.kill()
+    with EtcdServer(tmp_path, ["--quota-backend-bytes", "20000000"]) as server:
+        yield server
 
 
 @pytest.fixture
