@@ -17,11 +17,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import yaml
 
+from kubeapi.clock import SystemClock
 from sampan import monitoring
 from sampan.cluster_layout import ADMIN, CONTROLLERS, KUBERNETES, SCHEDULER, node_identity
 from sampan.cluster_pki import Identity, Pki, write_private
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         port=args.port,
         grpc_port=args.grpc_port,
     )
-    make(plan, now=datetime.now(UTC))
+    make(plan, now=SystemClock().now())
     print(f"credentials for {len(plan.servers)} API servers and {len(plan.nodes)} nodes in {plan.directory}")
     return 0
 

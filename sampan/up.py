@@ -16,14 +16,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from time import monotonic
 from typing import cast
 
 import docker
 from docker.errors import DockerException
 
+from kubeapi.clock import Clock, SystemClock
 from node_agent import images
 from sampan import cluster_machine
 from sampan.cluster_containers import remove_containers
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     layout = Layout(args.data_dir.absolute())
     try:
         if args.foreground:
-            return asyncio.run(_supervise(layout, _settings(layout, args), args.report))
+            return asyncio.run(_supervise(layout, _settings(layout, args), args.report, SystemClock()))
         return _in_background(layout, _settings(layout, args))
     except (UpError, cluster_machine.MachineError) as error:
         print(f"sampan up: {error}", file=sys.stderr)
@@ -156,12 +156,12 @@ def _check_ports(settings: Settings) -> None:
 class Report:
     """Progress, to the terminal or to the waiting `up`; who no longer listens harms nothing."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._begun = monotonic()
+    def __init__(self, descriptor: int, clock: Clock) -> None:
+        self._descriptor, self._clock = descriptor, clock
+        self._begun = clock.monotonic()
 
     def say(self, text: str) -> None:
-        line = f"{monotonic() - self._begun:6.2f} s  {text}"
+        line = f"{self._clock.monotonic() - self._begun:6.2f} s  {text}"
         print(line, flush=True)
         self._send(line)
 
@@ -179,17 +179,17 @@ class Report:
                 self._descriptor = -1
 
 
-async def _supervise(layout: Layout, settings: Settings, descriptor: int) -> int:
+async def _supervise(layout: Layout, settings: Settings, descriptor: int, clock: Clock) -> int:
     _check_machine()
     layout.logs.mkdir(parents=True, exist_ok=True)
-    report = Report(descriptor)
+    report = Report(descriptor, clock)
     here = f"a cluster runs already on {layout.directory}"
     mine = _holding(layout.lock, str(os.getpid()), lambda: here)
     before = _last_cluster()
     with mine, _holding(_ONE_HERE, str(layout.directory), _other_cluster):
         if before not in ("", str(layout.directory)):
             await asyncio.to_thread(_clear, before, report)
-        return await _run(layout, settings, report)
+        return await _run(layout, settings, report, clock)
 
 
 @contextmanager
@@ -230,19 +230,19 @@ def _other_cluster() -> str:
     return f"another cluster runs on this machine: {directory}; `sampan down --data-dir {directory}` ends it"
 
 
-async def _run(layout: Layout, settings: Settings, report: Report) -> int:
+async def _run(layout: Layout, settings: Settings, report: Report, clock: Clock) -> int:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    await asyncio.to_thread(prepare, layout, settings, report)
+    await asyncio.to_thread(prepare, layout, settings, report, clock.now())
     supervisor = Supervisor(say=report.say, pids=layout.pids)
     server, others = layout.components(settings)
     probe = Probe(port=settings.port, pki=layout.pki)
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(ending.wait(), name="ending")
         tasks = [group.create_task(supervisor.keep(server), name=server.name)]
-        starting = group.create_task(_start(supervisor, tasks, group, probe, server, others, settings, report))
+        starting = group.create_task(_start(supervisor, tasks, group, probe, server, others, settings, report, clock))
         await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.result():
             ending.set()
@@ -264,17 +264,18 @@ async def _start(
     others: Sequence[Component],
     settings: Settings,
     report: Report,
+    clock: Clock,
 ) -> bool:
-    deadline = monotonic() + _START_TIMEOUT
+    deadline = clock.monotonic() + _START_TIMEOUT
     while not await asyncio.to_thread(probe.ready):
-        if monotonic() > deadline or supervisor.ended[server.name] >= _TRIES:
+        if clock.monotonic() > deadline or supervisor.ended[server.name] >= _TRIES:
             report.say(f"the API server does not answer; the end of its log:\n{_end_of(server.log)}")
             return False
         await asyncio.sleep(0.05)  # It has no way yet to tell us; a refused connection costs nothing.
     report.say(f"API server answers on port {settings.port}")
-    begun = datetime.now(UTC)
+    begun = clock.now()
     tasks += [group.create_task(supervisor.keep(component), name=component.name) for component in others]
-    missing = await asyncio.to_thread(_wait_for_nodes, probe, set(settings.node_names), begun, report)
+    missing = await asyncio.to_thread(_wait_for_nodes, probe, set(settings.node_names), begun, report, clock)
     if missing:
         report.say(f"not ready: {', '.join(sorted(missing))}")
         return False
@@ -290,22 +291,22 @@ def _end_of(log: Path, lines: int = 5) -> str:
         return f"    {error}"
 
 
-def _wait_for_nodes(probe: Probe, missing: set[str], since: datetime, report: Report) -> set[str]:
-    deadline = monotonic() + _START_TIMEOUT
-    while missing and (left := deadline - monotonic()) > 0:
+def _wait_for_nodes(probe: Probe, missing: set[str], since: datetime, report: Report, clock: Clock) -> set[str]:
+    deadline = clock.monotonic() + _START_TIMEOUT
+    while missing and (left := deadline - clock.monotonic()) > 0:
         for node in probe.watch_nodes(left):
             name = node["metadata"]["name"]
             if name in missing and is_ready(node, since):
                 missing.discard(name)
                 report.say(f"node {name} is ready")
-            if not missing or monotonic() > deadline:
+            if not missing or clock.monotonic() > deadline:
                 break
     return missing
 
 
-def prepare(layout: Layout, settings: Settings, report: Report) -> None:
+def prepare(layout: Layout, settings: Settings, report: Report, now: datetime) -> None:
     """All that must be there before the first process. Blocking; keeps what is there."""
-    _make_credentials(layout, settings)
+    _make_credentials(layout, settings, now)
     layout.save(settings)
     if unwanted := cluster_machine.nodes() - set(settings.node_names):
         try:
@@ -330,8 +331,8 @@ def prepare(layout: Layout, settings: Settings, report: Report) -> None:
         report.say(f"made images {', '.join(made)}")
 
 
-def _make_credentials(layout: Layout, settings: Settings) -> None:
-    pki = Pki(layout.pki, now=datetime.now(UTC))
+def _make_credentials(layout: Layout, settings: Settings, now: datetime) -> None:
+    pki = Pki(layout.pki, now=now)
     pki.authority()
     pki.server(
         "apiserver",
