@@ -33,6 +33,8 @@ class _Entry:
     version: int = 0
     """Counts the statuses wanted; `written` reaches it when the server has the newest."""
     written: int = -1
+    answered: int = 0
+    """The object's version when the server took or refused our newest status: what is newer is others' doing."""
 
 
 class StatusWriter:
@@ -56,19 +58,19 @@ class StatusWriter:
 
     def put(self, pod: Pod, status: PodStatus, *, passing: bool = False) -> None:
         """`passing`: it is likely to be another one soon, and nobody waits for it."""
-        entry = self._entries.get(pod.metadata.uid)
+        uid = pod.metadata.uid
+        entry = self._entries.get(uid)
         if entry is None:
-            entry = self._entries[pod.metadata.uid] = _Entry(pod, pod.status)
+            entry = self._entries[uid] = _Entry(pod, pod.status)
             if pod.status == status:
                 entry.written = 0
                 return
         elif _version(pod) >= _version(entry.pod):
             entry.pod = pod
-        if entry.wanted == status and entry.version:
+        if entry.wanted == status and entry.version and (self._waits(uid) or not _overwritten(entry)):
             return
         entry.wanted = status
         entry.version += 1
-        uid = pod.metadata.uid
         if uid in self._dirty:
             return
         if passing:
@@ -77,6 +79,9 @@ class StatusWriter:
             self._patient.pop(uid, None)
             self._dirty[uid] = None
         self._wake.set()
+
+    def _waits(self, uid: str) -> bool:
+        return uid in self._dirty or uid in self._patient
 
     async def settle(self, uid: str) -> None:
         """Waits until the server has the newest status of this pod, or the pod is gone."""
@@ -129,6 +134,7 @@ class StatusWriter:
             if result.object is not None:
                 entry.pod = result.object if _version(result.object) > _version(entry.pod) else entry.pod
                 entry.written = version
+                entry.answered = _version(result.object)
             elif isinstance(result.error, NotFound):
                 entry.version = version
             elif isinstance(result.error, Conflict):
@@ -136,6 +142,7 @@ class StatusWriter:
                     continue
             elif isinstance(result.error, ApiError) and result.error.http in (400, 403, 413, 422):
                 self._log.error("the status of a pod was refused: %s", result.error, extra=about(entry.pod))
+                entry.answered = _version(entry.pod)
             else:
                 passing = result.error
                 continue
@@ -160,6 +167,16 @@ class StatusWriter:
         ours = [c for c in entry.wanted.conditions if c.type in OURS]
         entry.wanted = replace(entry.wanted, conditions=[*ours, *theirs])
         return True
+
+
+def _overwritten(entry: _Entry) -> bool:
+    """Whether somebody has changed conditions that are ours since we wrote them, as the node lifecycle controller does
+    while it hears nothing of us. Within one second their times do not show it.
+    """
+    if _version(entry.pod) <= entry.answered:
+        return False
+    said = {c.type: c.status for c in entry.pod.status.conditions}
+    return any(said.get(c.type) != c.status for c in entry.wanted.conditions if c.type in OURS)
 
 
 def _version(pod: Pod) -> int:

@@ -32,6 +32,10 @@ class NodeLifecycle:
     """By node, since when each taint (key, value, effect) is known."""
     _registered: dict[str, Node]
     """As we saw them last: what their going is told about."""
+    _unreadied: dict[str, set[str]]
+    """By node, the UIDs of pods that we have told to be not Ready since it was last ready itself. Each once: when its
+    agent says otherwise, it speaks again and knows better, and who went on arguing would make both write without end.
+    """
     _listening: float | None
     """Since when, by our own clock, nodes could be heard all the time. Nobody was silent before that."""
 
@@ -51,7 +55,7 @@ class NodeLifecycle:
         self._nodes = shared.informers.of(Node)
         self._leases = shared.informers.of(Lease)
         self._pods = shared.informers.of(Pod, {"node": by_node})
-        self._heard, self._taints, self._registered = {}, {}, {}
+        self._heard, self._taints, self._registered, self._unreadied = {}, {}, {}, {}
         self._listening, self._outages = None, 0
         show(lambda: self._nodes.cache)
         self.controller: Controller[Key] = Controller(
@@ -87,6 +91,7 @@ class NodeLifecycle:
         if node is None:
             self._heard.pop(key.name, None)
             self._taints.pop(key.name, None)
+            self._unreadied.pop(key.name, None)
             if (gone := self._registered.pop(key.name, None)) is not None:
                 message = f"Node {key.name} event: Removing Node {key.name} from Controller"
                 self._tell(gone, "Normal", "RemovingNode", message)
@@ -100,8 +105,10 @@ class NodeLifecycle:
         now = self._shared.clock.now().replace(microsecond=0)
         node = await self._judge(node, silence >= self._grace, now)
         pods = self._pods.cache.by("node", key.name)
-        if not is_true(node.status.conditions, "Ready"):
-            await self._unready(pods, now)
+        if is_true(node.status.conditions, "Ready"):
+            self._unreadied.pop(key.name, None)
+        else:
+            await self._unready(key.name, pods, now)
         again = await self._evict(node, pods)
         waits = [again] if again is not None else []
         if silence < self._grace:
@@ -136,12 +143,15 @@ class NodeLifecycle:
             node = await self._client.update(replace(node, spec=replace(node.spec, taints=taints)))
         return node
 
-    async def _unready(self, pods: list[Pod], now: datetime) -> None:
+    async def _unready(self, node: str, pods: list[Pod], now: datetime) -> None:
+        told = self._unreadied.setdefault(node, set())
+        told.intersection_update(pod.metadata.uid for pod in pods)
         for pod in pods:
-            lost = unready(pod, now)
+            lost = unready(pod, now) if pod.metadata.uid not in told else None
             if lost is not None:
                 with suppress(NotFound, Conflict):
                     await self._client.update(lost, subresource="status")
+                    told.add(pod.metadata.uid)
                     self._tell(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     def _tell(self, about: Node | Pod, severity: Literal["Normal", "Warning"], reason: str, message: str) -> None:

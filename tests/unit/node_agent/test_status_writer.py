@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from kubeapi.client.interface import BatchResult, Write
-from kubeapi.types.core_v1 import Pod, PodStatus
+from kubeapi.types.core_v1 import Pod, PodCondition, PodStatus
 from node_agent.status_writer import PATIENCE, StatusWriter
 from tests.unit.node_agent.memory_client import MemoryClient
 from tests.unit.node_agent.pods import pod, wish
@@ -81,3 +81,23 @@ async def test_who_wants_it_settled_does_not_wait_for_patience() -> None:
         await statuses.settle(made.metadata.uid)
         assert client.written == ["pending"]
         assert asyncio.get_running_loop().time() - begun < PATIENCE / 2
+
+
+async def test_what_another_has_overwritten_is_written_again_and_no_more() -> None:
+    """In the same second: nothing but the condition's status tells it."""
+    client = Counting()
+    made = await client.create(pod(wish()))
+    ours = replace(made.status, conditions=[PodCondition(type="Ready", status="True")], message="runs")
+    theirs = replace(ours, conditions=[PodCondition(type="Ready", status="False", reason="NodeNotReady")])
+    async with writer(client) as statuses:
+        statuses.put(made, ours)
+        await statuses.settle(made.metadata.uid)
+        mine = await client.get(Pod, made.metadata.name, made.metadata.namespace)
+        statuses.put(mine, ours)
+        assert client.written == ["runs"]
+        changed = await client.update(replace(mine, status=theirs), subresource="status")
+        for _ in range(3):
+            statuses.put(changed, ours)
+            await statuses.settle(made.metadata.uid)
+        assert client.written == ["runs", "runs"]
+        assert (await client.get(Pod, made.metadata.name, made.metadata.namespace)).status == ours
