@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from random import Random
@@ -106,11 +106,16 @@ class Campaign:
 
     async def freeze(self, process: Process, seconds: float) -> float:
         """It keeps its connections, and answers nothing. Returns the longest time, from now on, without a write acknowledged."""
+        return await self.interrupt(process, f"freeze {process.name}", process.freeze, process.thaw, seconds)
+
+    async def interrupt(
+        self, process: Process, blow: str, begin: Callable[[], None], end: Callable[[], None], seconds: float
+    ) -> float:
         begun = time.monotonic()
-        self.note(f"freeze {process.name} for {seconds:.1f} s")
-        process.freeze()
+        self.note(f"{blow} for {seconds:.1f} s")
+        begin()
         await asyncio.sleep(seconds)
-        process.thaw()
+        end()
         await self.well(process)
         done = sorted(
             op.returned for op in self.history if op.answer == "ok" and op.verb != "get" and op.returned > begun

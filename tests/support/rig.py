@@ -24,6 +24,7 @@ from node_agent.runtimes import hollow_journal
 from sampan.cluster_layout import ADMIN, CONTROLLERS, SCHEDULER, node_identity
 from sampan.cluster_pki import Identity, Pki, write_private
 from tests.support.link import FarPlace
+from tests.support.parted import Place
 from tests.support.processes import Process, free_port
 
 LEASE = 2.0
@@ -44,6 +45,8 @@ class Size:
     controller_flags: Sequence[str] = ()
     far: FarPlace | None = None
     """Where the last node is."""
+    places: Sequence[Place] = ()
+    """Where the etcd members are; here, if empty. Each API server then begins with another member."""
 
 
 class Rig:
@@ -53,7 +56,9 @@ class Rig:
         self._rng = rng
         self._pki = Pki(folder / "pki", now=datetime.now(UTC))
         self.etcds = self._etcds()
-        self.etcd_endpoints = [f"127.0.0.1:{c}" for c, _ in self._etcd_ports]
+        self.etcd_endpoints = [
+            f"{client}:{port}" for (client, _), (port, _) in zip(self._etcd_hosts, self._etcd_ports, strict=True)
+        ]
         self._api_ports = [(self._port(), self._port()) for _ in range(size.apis)]
         self._credentials()
         self.apis = [self._sampan(f"api-{i + 1}", self._api_command(i)) for i in range(size.apis)]
@@ -72,12 +77,19 @@ class Rig:
 
     def _etcds(self) -> list[Process]:
         count = self.size.etcds
+        places = self.size.places
         self._etcd_ports = [(self._port(), self._port()) for _ in range(count)]
-        cluster = ",".join(f"etcd-{i + 1}=http://127.0.0.1:{peer}" for i, (_, peer) in enumerate(self._etcd_ports))
+        self._etcd_hosts = [(p.client, p.peer) for p in places] or [("127.0.0.1", "127.0.0.1")] * count
+        urls = [
+            [f"http://{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
+            for hosts, ports in zip(self._etcd_hosts, self._etcd_ports, strict=True)
+        ]
+        cluster = ",".join(f"etcd-{i + 1}={peer}" for i, (_, peer) in enumerate(urls))
 
         def command(i: int) -> list[str]:
-            client, peer = (f"http://127.0.0.1:{port}" for port in self._etcd_ports[i])
+            client, peer = urls[i]
             return [
+                *(["ip", "netns", "exec", places[i].name] if places else []),
                 "etcd", f"--name=etcd-{i + 1}", f"--data-dir={self.folder / f'etcd-{i + 1}'}",
                 f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
                 f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
@@ -121,8 +133,10 @@ class Rig:
 
     def _api_command(self, i: int) -> list[str]:
         https, grpc = self._api_ports[i]
+        first = i % self.size.etcds if self.size.places else 0
+        endpoints = [*self.etcd_endpoints[first:], *self.etcd_endpoints[:first]]
         store = self.size.store or (
-            f"etcd://{','.join(self.etcd_endpoints)}" if self.size.etcds else f"sqlite:{self.folder / 'store.db'}"
+            f"etcd://{','.join(endpoints)}" if self.size.etcds else f"sqlite:{self.folder / 'store.db'}"
         )
         return [
             "apiserver", f"--store={store}", f"--port={https}", f"--grpc-port={grpc}", f"--pki={self._pki.directory}",
