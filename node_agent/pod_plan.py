@@ -162,6 +162,11 @@ def comes_back(pod: Pod, wish: ContainerWish, ended: Container) -> bool:
     return is_sidecar(wish) or restarts(pod.spec.restart_policy, ended.exit_code)
 
 
+def wishes_of(pod: Pod) -> dict[str, ContainerWish]:
+    """By name, in their order; the init containers first."""
+    return {wish.name: wish for wish in [*pod.spec.init_containers, *pod.spec.containers]}
+
+
 def is_sidecar(wish: ContainerWish) -> bool:
     return wish.restart_policy == "Always"
 
