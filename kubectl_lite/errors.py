@@ -10,6 +10,8 @@ class UsageError(Exception):
 class Failed(Exception):
     """The verb has failed; the text says how, and what to do next."""
 
-    def __init__(self, text: str, *, code: int = 1) -> None:
+    def __init__(self, text: str, *, code: int = 1, written: str = "") -> None:
+        """`written`: what it still has to write to its output."""
         super().__init__(text)
         self.code = code
+        self.written = written

@@ -77,8 +77,9 @@ class Flags:
         add_common(group)
 
     def output(self, *, wide: bool = False) -> None:
-        kinds = "json, yaml, name, jsonpath=..., jsonpath-file=..., custom-columns=..." + (", wide" if wide else "")
-        self.value("-o", "--output", help=f"form of the output: {kinds}", metavar="FORM")
+        kinds = "json, yaml, name, jsonpath=..., jsonpath-file=..., go-template=..., go-template-file=..., custom-columns=..."
+        self.value("-o", "--output", help=f"form of the output: {kinds}{', wide' if wide else ''}", metavar="FORM")
+        self.value("--template", help="of -o go-template or go-template-file, which it implies", metavar="TEMPLATE")
         self.switch("--show-managed-fields", help="keep metadata.managedFields in json and yaml")
 
     def dry_run(self) -> None:

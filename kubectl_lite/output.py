@@ -1,4 +1,4 @@
-"""How objects look: `-o json|yaml|name|jsonpath=...|custom-columns=...`, and the columns of a table."""
+"""How objects look: `-o json|yaml|name|jsonpath=...|go-template=...|custom-columns=...`, and the columns of a table."""
 
 from __future__ import annotations
 
@@ -56,9 +56,11 @@ def _tinted(text: str, cells: Sequence[str], io: Streams) -> str:
 # ------------------------------------------------------------------ forms of -o
 
 
-def printer(form: str, *, here: Path = Path(), managed_fields: bool = False, headers: bool = True) -> Printer | None:
-    """None for "" and "wide". Raises UsageError for a form that there is not."""
-    kind, eq, template = form.partition("=")
+def printer(
+    form: str, *, here: Path = Path(), managed_fields: bool = False, headers: bool = True, given: str = ""
+) -> Printer | None:
+    """None for "" and "wide". Raises UsageError for a form that there is not. `given`: the template, by its own flag."""
+    kind, eq, template = (form or ("go-template" if given else "")).partition("=")
     if kind in ("", "wide"):
         return None
     if kind == "json":
@@ -67,6 +69,8 @@ def printer(form: str, *, here: Path = Path(), managed_fields: bool = False, hea
         return lambda obj: as_yaml(obj if managed_fields else plain(obj))
     if kind == "name":
         return lambda obj: "".join(f"{object_name(one)}\n" for one in items_of(obj))
+    if kind in ("go-template", "template", "go-template-file", "templatefile"):
+        return _go_template(kind, template or given, here)
     if kind in ("jsonpath-file", "custom-columns-file"):
         if not template:
             raise UsageError(f"-o {kind}=FILE: name the file")
@@ -78,12 +82,37 @@ def printer(form: str, *, here: Path = Path(), managed_fields: bool = False, hea
         return _jsonpath(template, as_list=kind == "jsonpath-as-json")
     if kind == "custom-columns":
         return custom_columns(template, headers=headers)
-    if kind.startswith(("go-template", "template")):
-        raise UsageError("Go templates are not supported; use -o jsonpath=TEMPLATE or -o custom-columns=SPEC")
     raise UsageError(
         f'unable to match a printer suitable for the output format "{form}", allowed formats are: '
-        "custom-columns, custom-columns-file, json, jsonpath, jsonpath-as-json, jsonpath-file, name, wide, yaml"
+        "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,"
+        "jsonpath-file,name,template,templatefile,wide,yaml"
     )
+
+
+def _go_template(kind: str, template: str, here: Path) -> Printer:
+    from kubectl_lite import gotemplate_run
+    from kubectl_lite.gotemplate_nodes import TemplateError
+
+    if not template:
+        raise UsageError("template format specified but no template given")
+    if kind.endswith("file"):
+        try:
+            template = (here / template).read_text()
+        except OSError as error:
+            why = f"open {template}: {(error.strerror or str(error)).lower()}"
+            raise UsageError(f"error reading --template {template}, {why}") from error
+    try:
+        render = gotemplate_run.compiled(template)
+    except TemplateError as error:
+        raise UsageError(f"error parsing template {template}, {error}") from error
+
+    def show(obj: Object) -> str:
+        try:
+            return render(obj)
+        except gotemplate_run.Failure as error:
+            raise Failed(str(error), written=error.written) from error
+
+    return show
 
 
 def _jsonpath(template: str, *, as_list: bool) -> Printer:

@@ -61,6 +61,8 @@ async def _told(work: Work, io: Streams, failed: int) -> int:
     try:
         return await work
     except (UsageError, Failed) as error:
+        if isinstance(error, Failed):
+            io.out.write(error.written)
         io.fail(str(error))
         return error.code if isinstance(error, Failed) and error.code != 1 else failed
     except BrokenPipeError:

@@ -30,7 +30,10 @@ def writing_of(args: Any, session: Session) -> Writing:
 def report(args: Any, session: Session, obj: dict[str, Any], outcome: str) -> None:
     """The object in the form of -o, or one line: `pod/web created (dry run)`."""
     show = output.printer(
-        getattr(args, "output", ""), here=session.here, managed_fields=getattr(args, "show_managed_fields", False)
+        getattr(args, "output", ""),
+        here=session.here,
+        managed_fields=getattr(args, "show_managed_fields", False),
+        given=getattr(args, "template", ""),
     )
     if show is not None:
         text = show(obj)

@@ -73,7 +73,7 @@ async def _token(args: argparse.Namespace, session: Session) -> int:
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
     accounts = await session.names.find("serviceaccounts")
     made = await session.server.create(accounts, body, session.namespace, name=args.words[0], subresource="token")
-    show = output.printer(args.output, here=session.here)
+    show = output.printer(args.output, here=session.here, given=args.template)
     session.io.out.write(show(made) if show is not None else made["status"]["token"] + "\n")
     return 0
 

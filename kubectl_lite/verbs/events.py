@@ -29,7 +29,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
         target = (await session.names.targets([about]))[0]
         fields = f"involvedObject.name={target.name},involvedObject.kind={target.resource.kind}"
     types = {word.lower() for word in args.types.split(",") if word}
-    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields)
+    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields, given=args.template)
     where = session.namespace_of(resource)
     header = [*(["NAMESPACE"] if args.all_namespaces else []), "LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
 

@@ -33,7 +33,6 @@ def _flags(flags: Flags) -> None:
     flags.switch("--no-headers", help="rows only")
     flags.switch("--ignore-not-found", help="exit with 0 when the object is not there")
     flags.value("--raw", help="what the server sends for this path: /readyz?verbose, /metrics", metavar="PATH")
-    flags.value("--template", help=argparse.SUPPRESS)
     flags.number("--chunk-size", help=argparse.SUPPRESS)
 
 
@@ -51,15 +50,17 @@ class Rows:
 async def run(args: argparse.Namespace, session: Session) -> int:
     if args.raw:
         return await _raw(args, session)
-    if args.template:
-        raise UsageError("Go templates are not supported; use -o jsonpath=TEMPLATE or -o custom-columns=SPEC")
     targets = await _targets(args, session)
     if args.watch or args.watch_only:
         from kubectl_lite.verbs.get_watch import watch
 
         return await watch(args, session, targets)
     show = output.printer(
-        args.output, here=session.here, managed_fields=args.show_managed_fields, headers=not args.no_headers
+        args.output,
+        here=session.here,
+        managed_fields=args.show_managed_fields,
+        headers=not args.no_headers,
+        given=args.template,
     )
     if show is not None:
         return await _objects(args, session, targets, show)

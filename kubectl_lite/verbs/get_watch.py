@@ -26,7 +26,9 @@ async def watch(args: argparse.Namespace, session: Session, targets: Sequence[Ta
     fields = args.field_selector or (f"metadata.name={target.name}" if target.name else "")
     if target.name:
         await session.server.get(target.resource, target.name, session.namespace_of(target.resource))
-    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields, headers=False)
+    show = output.printer(
+        args.output, here=session.here, managed_fields=args.show_managed_fields, headers=False, given=args.template
+    )
     if show is not None:
         await _objects(args, session, target, fields, show)
     else:

@@ -89,7 +89,7 @@ def _history_flags(flags: Flags) -> None:
 
 
 async def _history(args: argparse.Namespace, session: Session) -> int:
-    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields)
+    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields, given=args.template)
     for one in await _chosen(args, session):
         owner, revisions = await revisions_of(one, session)
         if args.revision:

@@ -49,7 +49,7 @@ async def run(args: argparse.Namespace, session: Session) -> int:
 
 
 async def _one(one: Chosen, test: Test, goal: str, seconds: float, args: argparse.Namespace, session: Session) -> int:
-    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields)
+    show = output.printer(args.output, here=session.here, managed_fields=args.show_managed_fields, given=args.template)
     seen = _Seen()
     try:
         # Even a patience of 0 is one look at what is there.

@@ -232,7 +232,7 @@ async def test_errors_say_what_to_do_next(w: World) -> None:
         (["create", "deployment", "q"], "--image"),
         (["get", "-k", "x"], "kubectl kustomize"),
         (["rollout", "status"], "deploy/NAME"),
-        (["get", "pods", "-o", "go-template={{.x}}"], "jsonpath"),
+        (["get", "pods", "-o", "go-template={{html .x}}"], 'function "html" is not supported by kubectl-lite'),
     ):
         done = await w.run(*words)
         assert done.code == 1 and hint in done.err, (words, done.err)
