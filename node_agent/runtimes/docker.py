@@ -1,4 +1,9 @@
-"""Containers by a Docker engine, over HTTP in the event loop: short answers, and streams.
+"""Containers by a Docker engine: made, listed, stopped, removed.
+
+    DockerRuntime ──► docker_spec      what is asked of the engine for a pod, and read from its answers
+                  ──► docker_calls     short answers, over HTTP in the event loop
+                  ──► docker_streams   logs, exec, attach
+                  ──► docker_images    what is here, and what is pulled
 
 The engine's event stream is only a hint; list() is the truth. A container's labels say which pod, attempt and node
 it belongs to, and nothing about it is remembered elsewhere. Several agents may share one engine: each sees only the
@@ -10,15 +15,14 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from node_agent.images import PAUSE
-from node_agent.runtimes.docker_calls import API_VERSION, EngineCalls, Refused
-from node_agent.runtimes.docker_http import HijackedStream, StreamingEngine, frames
+from node_agent.runtimes.docker_calls import API_VERSION, EngineCalls, Refused, about_container
+from node_agent.runtimes.docker_http import StreamingEngine
 from node_agent.runtimes.docker_images import DockerImages
 from node_agent.runtimes.docker_spec import (
     NODE,
@@ -29,6 +33,7 @@ from node_agent.runtimes.docker_spec import (
     sandbox_options,
     working_set,
 )
+from node_agent.runtimes.docker_streams import DockerStreams
 from node_agent.runtimes.errors import (
     ContainerNotFound,
     CreateFailed,
@@ -36,18 +41,18 @@ from node_agent.runtimes.errors import (
     RuntimeFault,
     RuntimeUnavailable,
 )
-from node_agent.runtimes.hangup import hang_up, kill_container, signal_container
+from node_agent.runtimes.hangup import kill_container, signal_container
 from node_agent.runtimes.interface import Container, ContainerSpec, ExecStream, ImageInfo, Login, SandboxSpec
-from node_agent.runtimes.log_files import follow as log_files
-from node_agent.runtimes.log_files import followable
+from node_agent.runtimes.namespaces import enters, own_namespace
+from node_agent.runtimes.oom_scores import OomScores
 from node_agent.runtimes.turns import Turns
 from node_agent.vitals import container_usage
 
 SANDBOX_OOM_SCORE = -998
 LONGEST_END = 10.0
 """Seconds that the engine may take to notice that a killed container has ended."""
-PID_TRIES = 40
-"""So often the engine is asked for the process id of a command that it has only just started."""
+LONGEST_MOVE = 5.0
+"""Seconds that a sandbox of the node's own network may take to go over to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +92,14 @@ class DockerRuntime:
         self._log = log or logging.getLogger("sampan.docker")
         self._engine = EngineCalls(base_url, version=API_VERSION)
         self._images = DockerImages(self._engine, base_url)
-        self._streams = StreamingEngine(base_url, version=API_VERSION)
+        self._streaming = StreamingEngine(base_url, version=API_VERSION)
+        self._streams = DockerStreams(self._engine, self._streaming)
         self._turns = Turns(parallel or 2 * (os.cpu_count() or 1))
         self._known = {}
         self._died = set()
         self._ours = set()
         self._killed = set()
-        self._lowest_score: int | None = None if _may_lower_oom_score() else 0
-        self._warned = False
+        self._scores = OomScores(self._log)
         self._namespace = namespace
         self.timed: Callable[[str], AbstractContextManager[object]] = nullcontext
         """Entered around create_container and start_container, to be measured apart."""
@@ -125,7 +130,7 @@ class DockerRuntime:
             "label": [f"{NODE}={self._node}"],
             "event": ["start", "die", "destroy"],
         }
-        connection = await self._streams.open("GET", "/events", query={"filters": json.dumps(filters)})
+        connection = await self._streaming.open("GET", "/events", query={"filters": json.dumps(filters)})
         try:
             buffer = b""
             async for data in connection.body():
@@ -145,26 +150,19 @@ class DockerRuntime:
 
     async def run_sandbox(self, spec: SandboxSpec) -> Container:
         name = container_name("", spec.name, spec.namespace, spec.pod_uid, spec.attempt)
-        score = self._allowed_score(SANDBOX_OOM_SCORE)
+        score = self._scores.allowed(SANDBOX_OOM_SCORE)
         options = sandbox_options(
             spec, image=self._pause, node=self._node, oom_score_adj=score, namespace=self._namespace or ""
         )
         made = await self._create_and_start(name, options, sandbox=True)
-        if spec.host_network and self._namespace:
-            await self._enters(made.pid, self._namespace)
+        node = self._namespace if spec.host_network else ""
+        if node and not await enters(made.pid, node, within=LONGEST_MOVE):  # containers join where it is then
+            raise CreateFailed("the sandbox did not reach the node's network")
         return made
-
-    async def _enters(self, pid: int, namespace: str) -> None:
-        """Waits until the pause process has gone over to the node's network: containers join where it is then."""
-        end = asyncio.get_running_loop().time() + 5.0
-        while not await asyncio.to_thread(same_network, f"/proc/{pid}/ns/net", namespace):
-            if asyncio.get_running_loop().time() > end:
-                raise CreateFailed("the sandbox did not reach the node's network")
-            await asyncio.sleep(0.01)
 
     async def start_container(self, spec: ContainerSpec, sandbox: Container) -> Container:
         name = container_name(spec.name, sandbox.pod_name, sandbox.pod_namespace, spec.pod_uid, spec.attempt)
-        score = self._allowed_score(spec.oom_score_adj)
+        score = self._scores.allowed(spec.oom_score_adj)
         return await self._create_and_start(
             name, container_options(spec, sandbox, node=self._node, oom_score_adj=score)
         )
@@ -173,7 +171,7 @@ class DockerRuntime:
         try:
             found = self._known.get(container_id) if container_id not in self._died else None
             if found is None:
-                found = self._note(await self._inspect(container_id))
+                found = self._note(await self._engine.inspect(container_id))
             if found.container.state != "running" or container_id in self._killed:
                 return
             pid, at_once = found.container.pid, found.container.kind == "sandbox" and grace <= 0
@@ -197,7 +195,7 @@ class DockerRuntime:
                 pid = known.container.pid if known is not None and known.container.state == "running" else 0
                 if container_id in self._killed or signal_container(pid, container_id, "SIGKILL"):
                     await self._ends_within(container_id, LONGEST_END)
-                with _about_container():
+                with about_container():
                     await self._engine.ask("DELETE", f"/containers/{container_id}", query={"force": "1", "v": "1"})
         except ContainerNotFound:
             return
@@ -209,7 +207,7 @@ class DockerRuntime:
             self._killed.discard(container_id)
             self._ours.discard(container_id)
 
-    async def logs(
+    def logs(
         self,
         container_id: str,
         *,
@@ -218,93 +216,15 @@ class DockerRuntime:
         since: datetime | None = None,
         timestamps: bool = False,
     ) -> AsyncIterator[bytes]:
-        raw = await self._inspect(container_id)
-        if follow and (path := followable(raw)) is not None:
-
-            async def running() -> bool:
-                try:
-                    found = await self._inspect(container_id)
-                except ContainerNotFound:
-                    return False
-                return bool(found["State"].get("Running"))
-
-            files = log_files(path, tail=tail, since=since, timestamps=timestamps, running=running)
-            async with aclosing(files) as pieces:
-                async for data in pieces:
-                    yield data
-            return
-        query = {
-            "stdout": "1",
-            "stderr": "1",
-            "follow": str(int(follow)),
-            "timestamps": str(int(timestamps)),
-            "tail": "all" if tail is None else str(tail),
-            "since": f"{since.timestamp():.9f}" if since else "0",
-        }
-        connection = await self._streams.open("GET", f"/containers/{container_id}/logs", query=query)
-        try:
-            async for _, data in frames(connection, tty=bool(raw["Config"].get("Tty"))):
-                yield data
-        finally:
-            await connection.close()
+        return self._streams.logs(container_id, follow=follow, tail=tail, since=since, timestamps=timestamps)
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, tty: bool = False, stdin: bool = False
     ) -> ExecStream:
-        wish = {
-            "Cmd": list(command), "Tty": tty, "AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True,
-        }  # fmt: skip
-        with _about_container():
-            exec_id = (await self._engine.json("POST", f"/containers/{container_id}/exec", body=wish))["Id"]
-        connection = await self._streams.open(
-            "POST", f"/exec/{exec_id}/start", body={"Detach": False, "Tty": tty}, upgrade=True
-        )
-
-        async def resize(width: int, height: int) -> None:
-            await self._resize(f"/exec/{exec_id}", width, height)
-
-        async def exit_code() -> int:
-            delay = 0.01
-            while True:
-                state = await self._exec_state(exec_id)
-                if not state["Running"]:
-                    return int(state["ExitCode"] or 0)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 0.5)
-
-        async def end() -> None:
-            for _ in range(PID_TRIES):
-                state = await self._exec_state(exec_id)
-                if not state["Running"]:
-                    return
-                if pid := int(state.get("Pid") or 0):
-                    await hang_up(pid, container_id, running)
-                    return
-                await asyncio.sleep(0.05)  # a command may speak before the engine knows its process id
-
-        async def running() -> bool:
-            return bool((await self._exec_state(exec_id))["Running"])
-
-        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code, end=end)
+        return await self._streams.exec(container_id, command, tty=tty, stdin=stdin)
 
     async def attach(self, container_id: str, *, tty: bool = False, stdin: bool = False) -> ExecStream:
-        config = (await self._inspect(container_id))["Config"]
-        tty, stdin = bool(config.get("Tty")), stdin and bool(config.get("OpenStdin"))
-        query = {"stream": "1", "stdout": "1", "stderr": "1", "stdin": str(int(stdin))}
-        connection = await self._streams.open("POST", f"/containers/{container_id}/attach", query=query, upgrade=True)
-
-        async def resize(width: int, height: int) -> None:
-            await self._resize(f"/containers/{container_id}", width, height)
-
-        async def exit_code() -> int:
-            while True:
-                raw = await self._inspect(container_id)
-                if not raw["State"].get("Running"):
-                    return int(raw["State"].get("ExitCode") or 0)
-                await asyncio.sleep(0.2)
-
-        half_close = bool(config.get("StdinOnce"))
-        return HijackedStream(connection, tty=tty, resize=resize, exit_code=exit_code, half_close=half_close)
+        return await self._streams.attach(container_id, stdin=stdin)
 
     async def images(self) -> Sequence[ImageInfo]:
         return await self._images.all()
@@ -332,7 +252,7 @@ class DockerRuntime:
 
     async def _usage_of(self, container_id: str) -> tuple[float, int] | None:
         try:
-            with _about_container():
+            with about_container():
                 query = {"stream": "0", "one-shot": "1"}
                 raw = await self._engine.json("GET", f"/containers/{container_id}/stats", query=query)
         except ContainerNotFound:
@@ -345,7 +265,7 @@ class DockerRuntime:
         if known is not None and known.container.state == state:
             return known.container
         try:
-            return self._note(await self._inspect(container_id)).container
+            return self._note(await self._engine.inspect(container_id)).container
         except ContainerNotFound:
             return None
 
@@ -364,7 +284,7 @@ class DockerRuntime:
                 self._ours.add(container_id)
                 with timed("start_container"):
                     await self._engine.ask("POST", f"/containers/{container_id}/start")
-            return self._note(await self._inspect(container_id)).container
+            return self._note(await self._engine.inspect(container_id)).container
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> str:
         try:
@@ -377,54 +297,23 @@ class DockerRuntime:
             made = await self._engine.json("POST", "/containers/create", query={"name": name}, body=body)
         return str(made["Id"])
 
-    async def _inspect(self, container_id: str) -> Any:
-        with _about_container():
-            return await self._engine.json("GET", f"/containers/{container_id}/json")
-
-    async def _exec_state(self, exec_id: str) -> Any:
-        with _about_container():
-            return await self._engine.json("GET", f"/exec/{exec_id}/json")
-
-    async def _resize(self, path: str, width: int, height: int) -> None:
-        with _about_container():
-            await self._engine.ask("POST", f"{path}/resize", query={"h": str(height), "w": str(width)})
-
     async def _signal(self, container_id: str, pid: int, name: str) -> None:
         if signal_container(pid, container_id, name):
             return
         try:
-            with _about_container():
+            with about_container():
                 await self._engine.ask("POST", f"/containers/{container_id}/kill", query={"signal": name})
         except ContainerNotFound:
             return
 
     async def _ends_within(self, container_id: str, seconds: float) -> bool:
         try:
-            with _about_container():
+            with about_container():
                 async with asyncio.timeout(seconds):
                     await self._engine.ask("POST", f"/containers/{container_id}/wait", seconds=None)
         except TimeoutError:
             return False
         return True
-
-    def _allowed_score(self, wanted: int) -> int:
-        if self._lowest_score is None or wanted >= self._lowest_score:
-            return wanted
-        if not self._warned:
-            self._warned = True
-            self._log.warning("no SYS_RESOURCE capability: containers get no protection from the out-of-memory killer")
-        return self._lowest_score
-
-
-@contextmanager
-def _about_container() -> Iterator[None]:
-    """The container in question may be gone, or not run."""
-    try:
-        yield
-    except Refused as error:
-        if error.status == 404 or "is not running" in str(error):
-            raise ContainerNotFound(str(error)) from error
-        raise
 
 
 @contextmanager
@@ -437,29 +326,3 @@ def _creating() -> Iterator[None]:
             raise ImageNotFound(str(error)) from error
         # A missing command is also answered with 404, when a container starts.
         raise CreateFailed(str(error), exit_code=127 if error.status == 404 else 128) from error
-
-
-def same_network(one: str, other: str) -> bool:
-    try:
-        return os.stat(one).st_ino == os.stat(other).st_ino
-    except OSError:
-        return False
-
-
-def own_namespace() -> str:
-    """The path of the network namespace we run in; "" if it is the machine's, where the engine is too."""
-    mine = "/proc/self/ns/net"
-    if same_network(mine, "/proc/1/ns/net"):
-        return ""
-    named = next((str(path) for path in Path("/run/netns").glob("*") if same_network(mine, str(path))), "")
-    return named or f"/proc/{os.getpid()}/ns/net"
-
-
-def _may_lower_oom_score() -> bool:
-    """Whether this machine lets us protect processes from the out-of-memory killer (capability 24)."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return False
-    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
-    return bool(int(effective, 16) >> 24 & 1)

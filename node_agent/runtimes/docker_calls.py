@@ -6,11 +6,12 @@ SDK with requests 8 MiB (docs/decisions/0012-containers.md). Streams (logs, exec
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from node_agent.runtimes.errors import RuntimeFault, RuntimeUnavailable
+from node_agent.runtimes.errors import ContainerNotFound, RuntimeFault, RuntimeUnavailable
 
 API_VERSION = "1.41"
 LONGEST = 60.0
@@ -75,6 +76,11 @@ class EngineCalls:
     async def json(self, method: str, path: str, **options: Any) -> Any:
         return json.loads(await self.ask(method, path, **options))
 
+    async def inspect(self, container_id: str) -> Any:
+        """All that it knows of a container. Raises ContainerNotFound."""
+        with about_container():
+            return await self.json("GET", f"/containers/{container_id}/json")
+
     async def close(self) -> None:
         self._closed = True
         while self._kept:
@@ -121,6 +127,17 @@ class EngineCalls:
         if status >= 400:
             raise Refused(status, message_of(data))
         return data
+
+
+@contextmanager
+def about_container() -> Iterator[None]:
+    """Around a call that is refused where the container in question is gone, or does not run: ContainerNotFound."""
+    try:
+        yield
+    except Refused as error:
+        if error.status == 404 or "is not running" in str(error):
+            raise ContainerNotFound(str(error)) from error
+        raise
 
 
 def _head(raw: bytes) -> tuple[int, dict[str, str]]:
