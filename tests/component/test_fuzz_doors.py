@@ -19,7 +19,7 @@ from controlplane.apiserver.build import api_core
 from controlplane.apiserver.doors.calls import Calls
 from controlplane.apiserver.doors.grpc import GrpcDoor
 from controlplane.apiserver.doors.http import HttpDoor
-from controlplane.apiserver.doors.http1 import Reply, Request
+from controlplane.apiserver.doors.http_messages import Reply, Request
 from controlplane.apiserver.doors.metrics import Metrics
 from controlplane.storage.embedded import EmbeddedStore
 from kubeapi.clock import SystemClock

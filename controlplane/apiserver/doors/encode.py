@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from controlplane.apiserver.doors.http1 import Reply
+from controlplane.apiserver.doors.http_messages import Reply
 from controlplane.apiserver.doors.negotiate import Form
 from controlplane.apiserver.items import Item, ListResult
 from controlplane.apiserver.tables.table import IncludeObject, make_table

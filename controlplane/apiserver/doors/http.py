@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 
 from controlplane.apiserver import discovery
-from controlplane.apiserver.auth.attributes import AUTHENTICATED, Attributes, User
+from controlplane.apiserver.auth.attributes import User
+from controlplane.apiserver.auth.impersonation import PREFIX
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors import encode
 from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
 from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, delete_options, find
-from controlplane.apiserver.doors.http1 import Reply, Request
+from controlplane.apiserver.doors.http_messages import Reply, Request
 from controlplane.apiserver.doors.metrics import NOWHERE, READS, Metrics, Where, scope_of
 from controlplane.apiserver.doors.negotiate import (
     body_encoding,
@@ -155,7 +156,8 @@ class HttpDoor:
         user = self._calls.authenticator.user_of(
             subject=request.subject, authorization=request.headers.get("authorization", "")
         )
-        user = self._impersonated(user, request)
+        if any(name.startswith(PREFIX) for name in request.headers):
+            user = self._calls.impersonated(user, _impersonation(request.headers))
         self._calls.allow(user, info.attributes())
         request.user, request.authorized = user.name, self._clock.monotonic()
         if not info.resource:
@@ -172,30 +174,6 @@ class HttpDoor:
         reply = await self._resource(request, info, resource, ctx, user)
         reply.headers.extend(("Warning", f'299 - "{_quoted(text)}"') for text in ctx.warnings)
         return reply
-
-    def _impersonated(self, user: User, request: Request) -> User:
-        """`kubectl --as`: who may, asks as somebody else. Raises Forbidden."""
-        if not any(name.startswith("impersonate-") for name in request.headers):
-            return user
-        name = request.headers.get("impersonate-user", "")
-        groups = tuple(g for part in request.headers.get("impersonate-group", "").split(",") if (g := part.strip()))
-        if not name:
-            if groups or "impersonate-uid" in request.headers:
-                raise BadRequest("requested impersonation without naming a user")
-            return user
-        account = name.removeprefix("system:serviceaccount:").split(":")
-        if name.startswith("system:serviceaccount:") and len(account) == 2:
-            self._calls.allow(user, Attributes("impersonate", "", "serviceaccounts", "", account[0], account[1]))
-            groups = groups or ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
-        else:
-            self._calls.allow(user, Attributes("impersonate", "", "users", name=name))
-        for group in groups:
-            if not group.startswith("system:serviceaccounts"):
-                self._calls.allow(user, Attributes("impersonate", "", "groups", name=group))
-        uid = request.headers.get("impersonate-uid", "")
-        if uid:
-            self._calls.allow(user, Attributes("impersonate", "authentication.k8s.io", "uids", name=uid))
-        return User(name, groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED), uid)
 
     # ------------------------------------------------------------------ resources
 
@@ -357,6 +335,15 @@ class HttpDoor:
         if body is None:
             raise NotFound(MISSING)
         return Reply(200, list(JSON), body)
+
+
+def _impersonation(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Headers of one name have been joined by commas; of these there may be several."""
+    for name, value in headers.items():
+        if name.startswith((f"{PREFIX}group", f"{PREFIX}extra-")):
+            yield from ((name, part.strip()) for part in value.split(","))
+        else:
+            yield name, value
 
 
 def refusal(error: ApiError) -> Reply:

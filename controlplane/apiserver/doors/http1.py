@@ -3,8 +3,7 @@
     bytes → httptools → Request → queue → one task per connection → handle(request) → Reply → bytes
 
 Requests of one connection are answered one after the other, in order: pipelining is safe. A body is read in
-full (it is an object, of at most three megabytes) before its request is handled. A reply is bytes, or an
-iterator of chunks (a watch), or a `Takeover`: a function that gets the bare connection (WebSocket, SPDY).
+full (it is an object, of at most three megabytes) before its request is handled. Requests and replies are http_messages.py's.
 
 What a peer may do to us is bounded: the head's size, the body's size, the requests in the queue, the unread
 bytes of a taken-over connection, and the time a silent connection is kept.
@@ -16,15 +15,15 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import cast
 
 import httptools
 
 from controlplane.apiserver.auth.authn import User, subject_of
+from controlplane.apiserver.doors.http_messages import Duplex, Handler, Outlet, Reply, Request, chunk
 
 MAX_BODY = 3 * 1024 * 1024
 MAX_HEAD = 64 * 1024
@@ -41,88 +40,6 @@ log = logging.getLogger("sampan.http")
 _NAMES: dict[bytes, str] = {}
 """Header names as clients write them, in lower case; only as many as there are in use."""
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-
-
-@dataclass(slots=True)
-class Request:
-    method: str
-    target: str
-    """As sent: path, `?`, query; not yet unquoted."""
-    headers: dict[str, str]
-    """Names in lower case; repeated ones joined by a comma."""
-    body: bytes = b""
-    subject: User | None = None
-    """From the client's certificate."""
-    keep_alive: bool = True
-    upgrade: bool = False
-    http10: bool = False
-    user: str = ""
-    """Who asks, once that is known."""
-    authorized: float = 0.0
-    """When it was known who asks and that they may; 0: not yet. For the log of slow requests, as is the next."""
-    answered: float = 0.0
-    """When the store or the cache had answered, and encoding began."""
-
-
-Takeover = Callable[["Duplex"], Awaitable[None]]
-Push = Callable[["Outlet"], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class Reply:
-    status: int = 200
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | AsyncGenerator[bytes, None] = b""
-    takeover: Takeover | None = None
-    """After the head (101) is sent, the connection is this function's; when it returns, it is closed."""
-    push: Push | None = None
-    """Instead of a body: writes chunks, from wherever it is called, until it returns."""
-
-
-Handler = Callable[[Request], Awaitable[Reply]]
-
-
-class Duplex:
-    """A connection that has left HTTP: bytes in, bytes out."""
-
-    def __init__(self, connection: _Connection) -> None:
-        self._connection = connection
-
-    async def read(self) -> bytes:
-        """Some bytes; b"" once the peer has gone."""
-        return await self._connection.read_raw()
-
-    async def write(self, data: bytes) -> None:
-        """Raises ConnectionResetError once the peer has gone."""
-        await self._connection.send(data)
-
-
-class Outlet:
-    """Where a pushed body goes. Writing never waits: who writes to a `full` one fills the memory."""
-
-    def __init__(self, connection: _Connection, chunked: bool) -> None:
-        self._connection, self._chunked = connection, chunked
-
-    @property
-    def full(self) -> bool:
-        """The peer reads slower than we write; `when_room` is called once that is over."""
-        return self._connection.full
-
-    def when_room(self, ready: Callable[[], None]) -> None:
-        self._connection.on_room = ready
-
-    def write(self, *chunks: bytes) -> None:
-        """Each as `chunk()` made it: with its frame."""
-        self._connection.write(b"".join(chunks if self._chunked else map(_bare, chunks)))
-
-
-def chunk(data: bytes) -> bytes:
-    """In the frame of HTTP's chunked coding, so that many connections may share the same bytes."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _bare(framed: bytes) -> bytes:
-    return framed[framed.index(b"\r\n") + 2 : -2]
 
 
 class HttpServer:

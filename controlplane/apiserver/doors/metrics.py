@@ -23,7 +23,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from controlplane.apiserver.doors.http1 import Outlet, Reply
+from controlplane.apiserver.doors.http_messages import Outlet, Reply
 from kubeapi.metrics import about_process
 from kubeapi.scheme import SCHEME
 

@@ -14,7 +14,7 @@ import msgspec
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.calls import Calls
 from controlplane.apiserver.doors.encode import include_of, partial, protobuf
-from controlplane.apiserver.doors.http1 import Outlet, Reply, chunk
+from controlplane.apiserver.doors.http_messages import Outlet, Reply, chunk
 from controlplane.apiserver.doors.negotiate import Form
 from controlplane.apiserver.doors.request_info import RequestInfo
 from controlplane.apiserver.items import ApiEvent, Item

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from controlplane.apiserver.doors.http1 import Takeover
+from controlplane.apiserver.doors.http_messages import Takeover
 from controlplane.apiserver.streaming.exec import STDOUT, Plan, converse
 from controlplane.apiserver.streaming.exec_websocket import resize
 from controlplane.apiserver.streaming.node_link import NodeLink

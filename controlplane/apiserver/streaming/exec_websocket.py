@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from controlplane.apiserver.doors.http1 import Takeover
+from controlplane.apiserver.doors.http_messages import Takeover
 from controlplane.apiserver.streaming.exec import Plan, converse
 from controlplane.apiserver.streaming.node_link import NodeLink
 from controlplane.apiserver.streaming.websocket import (

@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from controlplane.apiserver.doors.http1 import Takeover
+from controlplane.apiserver.doors.http_messages import Takeover
 from controlplane.apiserver.streaming import spdy_frames
 from controlplane.apiserver.streaming.forward import connection_to, splice
 from controlplane.apiserver.streaming.node_link import NodeLink

@@ -14,7 +14,7 @@ import struct
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from controlplane.apiserver.doors.http1 import Takeover
+from controlplane.apiserver.doors.http_messages import Takeover
 from controlplane.apiserver.streaming.forward import connection_to, splice
 from controlplane.apiserver.streaming.node_link import NodeLink
 from controlplane.apiserver.streaming.websocket import (

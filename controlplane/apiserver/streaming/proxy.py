@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
-from controlplane.apiserver.doors.http1 import Duplex, Reply, Request
+from controlplane.apiserver.doors.http_messages import Duplex, Reply, Request
 from controlplane.apiserver.doors.request_info import RequestInfo
 from controlplane.apiserver.streaming.forward import PodConnection, check_forwardable, connection_to, splice
 from controlplane.apiserver.streaming.node_link import NodeLink

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 
-from controlplane.apiserver.doors.http1 import Reply, Request
+from controlplane.apiserver.doors.http_messages import Reply, Request
 from controlplane.apiserver.doors.request_info import RequestInfo
 from controlplane.apiserver.streaming import (
     exec_spdy,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.apiserver.doors.http1 import IDLE, HttpServer, Outlet, Reply, Request, _Connection, chunk
+from controlplane.apiserver.doors.http1 import IDLE, HttpServer, _Connection
+from controlplane.apiserver.doors.http_messages import Outlet, Reply, Request, chunk
 
 
 class Wire:

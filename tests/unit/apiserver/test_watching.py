@@ -15,7 +15,8 @@ from controlplane.apiserver.api import Api
 from controlplane.apiserver.build import api_core
 from controlplane.apiserver.cache import MOST_PENDING
 from controlplane.apiserver.context import RequestContext
-from controlplane.apiserver.doors.http1 import HttpServer, Outlet, Reply, Request, _Connection
+from controlplane.apiserver.doors.http1 import HttpServer, _Connection
+from controlplane.apiserver.doors.http_messages import Outlet, Reply, Request
 from controlplane.apiserver.doors.negotiate import Form
 from controlplane.apiserver.doors.watching import _Lines, _Stream
 from controlplane.apiserver.watch import BOOKMARK_EVERY
