@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help venv setup test blows e2e demo bench lint format generate
+.PHONY: help venv setup test blows e2e demo bench bench-kubernetes lint format generate
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -48,6 +48,11 @@ demo: setup      ## a cluster of three nodes, every promise checked aloud, nothi
 bench: setup     ## how fast it is: one JSON line per figure, each beside its yardstick
 	$(BIN)/python -m compileall -q kubeapi controlplane node_agent kubectl_lite sampan
 	$(BIN)/python -m tests.bench
+
+bench-kubernetes: setup ## the same work for Sampan and for kube-apiserver and kube-scheduler, in turn; builds those first, once
+	hack/build-kubernetes .cache/kubernetes
+	$(BIN)/python -m compileall -q kubeapi controlplane sampan
+	$(BIN)/python -m tests.bench.beside --kubernetes .cache/kubernetes
 
 e2e: setup       ## the demo as a test, real kubectl and recovery on a cluster of three nodes
 	$(BIN)/pytest -m "e2e and not compose" tests/e2e

@@ -15,7 +15,6 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,21 +95,37 @@ def cases(count: int) -> list[tuple[str, Callable[[], Sequence[bytes]]]]:
     ]
 
 
+async def make_namespace(bench: Rig) -> None:
+    made = load.request("POST", "/api/v1/namespaces", _json("Namespace", {"name": "bench"}))
+    await load.run(bench.port, bench.tls(), [made], connections=1)
+
+
+Figures = tuple[float, float, float, float]
+"""Requests per second, or for a list its milliseconds; median and 99th percentile in seconds; µs of CPU per request."""
+
+
+async def every_case(bench: Rig, count: int) -> dict[str, Figures]:
+    """Each case once, in order."""
+    api, found = bench.processes["apiserver"].pid, {}
+    for name, make in cases(count):
+        requests, one = make(), name.startswith("list")
+        before = cpu_seconds(api)
+        result = await load.run(bench.port, bench.tls(), requests, connections=1 if one else 32)
+        cpu = (cpu_seconds(api) - before) / len(requests) * 1e6
+        figure = result.quantile(0.5) * 1e3 if one else result.rate
+        found[name] = (figure, result.quantile(0.5), result.quantile(0.99), cpu)
+    return found
+
+
 async def measure(bench: Rig, store: str, count: int, repeat: int) -> None:
     api = bench.processes["apiserver"].pid
-    once = partial(load.run, bench.port, bench.tls())
-    await once([load.request("POST", "/api/v1/namespaces", _json("Namespace", {"name": "bench"}))], connections=1)
-    rates: dict[str, list[tuple[float, float, float, float]]] = {}
+    await make_namespace(bench)
+    rates: dict[str, list[Figures]] = {}
     raw = []
     for _ in range(repeat):
         raw.append(await etcd_rate(bench.etcd.endpoint) if bench.etcd is not None else sqlite_rate(bench.folder))
-        for name, make in cases(count):
-            requests, one = make(), name.startswith("list")
-            before = cpu_seconds(api)
-            result = await once(requests, connections=1 if one else 32)
-            cpu = (cpu_seconds(api) - before) / len(requests) * 1e6
-            figure = result.quantile(0.5) * 1e3 if one else result.rate
-            rates.setdefault(name, []).append((figure, result.quantile(0.5), result.quantile(0.99), cpu))
+        for name, figures in (await every_case(bench, count)).items():
+            rates.setdefault(name, []).append(figures)
     for name, found in rates.items():
         value, p50, p99, cpu = (median(column) for column in zip(*found, strict=True))
         about: dict[str, Any] = {"store": store, "p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3, "cpu_us": cpu}

@@ -15,17 +15,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sampan.cluster_pki import Identity, Pki
 from tests.support.etcd_server import EtcdServer, free_ports
 
 ADMIN = Identity("admin", "admin", ("system:masters",))
+R = TypeVar("R", bound="Rig")
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
@@ -84,22 +85,27 @@ class Rig:
         return context
 
     def start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
+        return self.launch(name, sys.executable, "-m", "sampan", *words)
+
+    def launch(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "sampan", *words], stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log)
         self.processes[name] = process
         return process
 
+    def start_etcd(self) -> str:
+        """With fsync. Its address."""
+        # One member need not wait half a second for others before it elects itself.
+        alone = ["--heartbeat-interval", "10", "--election-timeout", "100"]
+        self.etcd = EtcdServer(self.folder, ["--quota-backend-bytes", str(4 << 30), *alone])
+        self.etcd.start()
+        assert self.etcd.process is not None
+        self.processes["etcd"] = self.etcd.process
+        return self.etcd.endpoint
+
     def start_api(self, store: str, command: str = "apiserver") -> subprocess.Popen[bytes]:
         """`store`: etcd, with fsync, or sqlite. `command`: apiserver, or controlplane with the loops in it."""
-        url = f"sqlite:{self.folder}/store.db"
-        if store == "etcd":
-            # One member need not wait half a second for others before it elects itself.
-            alone = ["--heartbeat-interval", "10", "--election-timeout", "100"]
-            self.etcd = EtcdServer(self.folder, ["--quota-backend-bytes", str(4 << 30), *alone])
-            self.etcd.start()
-            assert self.etcd.process is not None
-            self.processes["etcd"] = self.etcd.process
-            url = f"etcd://{self.etcd.endpoint}"
+        url = f"etcd://{self.start_etcd()}" if store == "etcd" else f"sqlite:{self.folder}/store.db"
         words = [f"--store={url}", f"--port={self.port}", f"--grpc-port={self.grpc_port}", f"--pki={self.pki}"]
         return self.start(command, command, *words)
 
@@ -130,7 +136,7 @@ class Rig:
 
 
 @contextmanager
-def rig() -> Iterator[Rig]:
+def rig(kind: Callable[[Path, int, int], R] = Rig) -> Iterator[R]:  # type: ignore[assignment]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sampan-bench-")))
         pki = Pki(folder / "pki", now=datetime.now(UTC))
@@ -139,6 +145,6 @@ def rig() -> Iterator[Rig]:
         pki.token_key()
         pki.client(ADMIN)
         port, grpc_port = free_ports(2)
-        made = Rig(folder, port, grpc_port)
+        made = kind(folder, port, grpc_port)
         stack.callback(made.stop)
         yield made

@@ -40,6 +40,8 @@ class _Worker(asyncio.Protocol):
         self._requests, self._latencies = requests, latencies
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._have, self._need = b"", 0
+        self._chunked = False
+        """The reply's end is told by an empty chunk: Kubernetes answers so where a body is large."""
         self._transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -58,6 +60,10 @@ class _Worker(asyncio.Protocol):
         self._transport.write(following)
 
     def data_received(self, data: bytes) -> None:
+        if self._chunked:
+            self._have = self._have[-4:] + data[-5:]
+            self._end_of_chunks()
+            return
         if self._need:
             self._need -= len(data)
         else:
@@ -69,13 +75,27 @@ class _Worker(asyncio.Protocol):
                 self.ended.set_exception(RuntimeError(self._have[:600].decode()))
                 self._transport.close()
                 return
-            at = self._have.index(b"Content-Length: ") + 16
+            at = self._have.find(b"Content-Length: ", 0, end + 2) + 16
+            if at < 16:
+                self._have = self._have[end:]
+                self._chunked = True
+                self._end_of_chunks()
+                return
             length = int(self._have[at : self._have.index(b"\r", at)])
             self._need = length - (len(self._have) - end - 4)
             self._have = b""
         if self._need == 0:
-            self._latencies.append(time.perf_counter() - self._begun)
-            self.send()
+            self._answered()
+
+    def _end_of_chunks(self) -> None:
+        """One request at a time: what ends so can be nothing else."""
+        if self._have.endswith(b"0\r\n\r\n"):
+            self._chunked, self._have = False, b""
+            self._answered()
+
+    def _answered(self) -> None:
+        self._latencies.append(time.perf_counter() - self._begun)
+        self.send()
 
 
 async def run(port: int, tls: ssl.SSLContext, requests: Iterable[bytes], connections: int = 32) -> Result:
