@@ -42,6 +42,8 @@ TOLD_AT_ONCE = 50
 """Watchers that get their changes between two turns of the loop."""
 CATCH_UP = 3.0
 """Seconds a read waits for the cache before it fails with Timeout."""
+UNTOLD = 0.1
+"""Seconds that a read waits for a change of which it knows, before it asks whether there is one to come."""
 
 Decode = Callable[[str, bytes], Any]
 
@@ -377,8 +379,22 @@ class WatchCache:
         return list(self._collections)
 
     async def fresh(self) -> None:
-        """Waits until the cache shows every write that was acknowledged before this call. Raises Timeout."""
-        await self.reached(await self._store.revision())
+        """Waits until the cache shows every write that was acknowledged before this call. Raises Timeout, StoreError."""
+        latest = await self._store.latest()
+        await self.reached(latest.change)
+        self._reach(latest.upto)
+
+    async def not_older(self, revision: int) -> None:
+        """Waits until the cache shows that revision, or a newer one. Raises Timeout, StoreError.
+
+        It may be another server's: of a moment when the store had moved on, and none of our changes came of it. So where
+        none comes, the store is asked."""
+        try:
+            async with asyncio.timeout(UNTOLD):
+                await self.reached(revision)
+        except TimeoutError:
+            await self.fresh()
+            await self.reached(revision)
 
     async def reached(self, revision: int) -> None:
         """Raises Timeout."""

@@ -195,7 +195,7 @@ class Reads:
         if resource_version == "":
             await self._guard(self.cache.fresh())
         elif (wanted := read_version(resource_version)) > self.cache.revision:
-            await self.cache.reached(wanted)
+            await self._guard(self.cache.not_older(wanted))
 
     def _filter(self, resource: Resource, namespace: str, labels: str, fields: str) -> Callable[[Any], bool]:
         query = parse_label_selector(labels) if labels else EVERYTHING

@@ -29,7 +29,7 @@ from controlplane.storage.errors import (
     StoreUnavailable,
 )
 from controlplane.storage.history import History
-from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Size, Unmeasured
+from controlplane.storage.interface import Change, Entry, Latest, Measure, Page, Recent, Size, Unmeasured
 from controlplane.storage.journal import Journal
 
 HISTORY_LIMIT = 20_000
@@ -113,6 +113,9 @@ class EmbeddedStore:
 
     async def revision(self) -> int:
         return self._revision
+
+    async def latest(self) -> Latest:
+        return Latest(self._revision, self._revision)
 
     def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:
         return self._history.watch(prefix, after=after)

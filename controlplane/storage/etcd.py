@@ -41,7 +41,7 @@ from controlplane.storage.etcd_batch import (
 )
 from controlplane.storage.etcd_feed import Feed, prefix_end
 from controlplane.storage.etcd_link import EtcdTls, Link
-from controlplane.storage.interface import Change, Entry, Measure, Page, Recent, Size, Unmeasured
+from controlplane.storage.interface import Change, Entry, Latest, Measure, Page, Recent, Size, Unmeasured
 
 MOST_IN_FLIGHT = 4
 COMPACT_EVERY = 300.0
@@ -147,16 +147,19 @@ class EtcdStore:
         return Page(entries[:limit] if more else entries, revision, more)
 
     async def revision(self) -> int:
+        return (await self.latest()).change
+
+    async def latest(self) -> Latest:
         newest = await self._etcd_revision()
         if not self._feeds:
-            return public(newest, LAST_POSITION)
+            return Latest(public(newest, LAST_POSITION), public(newest, LAST_POSITION))
         feed = max(self._feeds, key=lambda f: f.passed)
         try:
             async with asyncio.timeout(CATCH_UP):
                 await self._until(feed, newest)
         except TimeoutError:
             raise StoreUnavailable("the watch of etcd does not catch up") from None
-        return feed.newest
+        return Latest(feed.newest, public(feed.passed, LAST_POSITION))
 
     async def _until(self, feed: Feed, newest: int) -> None:
         nudged = False

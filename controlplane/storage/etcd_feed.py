@@ -35,7 +35,7 @@ class Feed:
     def __init__(self, link: Link, root: str, marker: str, after: int, *, previous: bool = True) -> None:
         self._link, self._root, self._marker, self._previous = link, root, marker, previous
         self._resume = self.newest = after
-        self.passed = after >> POSITION_BITS
+        self.passed = max(0, self._start())
         self.moved = asyncio.Event()
         """Set, and replaced, whenever `passed` grows."""
 
@@ -57,7 +57,7 @@ class Feed:
                         break
                     found = [c for e in response.events if (c := counter.change(e)) and c.revision > self._resume]
                     mine = [c for c in found if c.key != self._marker]
-                    self._advance(response, found, mine)
+                    self._advance(response, mine)
                     if mine:
                         yield mine
             except asyncio.CancelledError:
@@ -93,18 +93,19 @@ class Feed:
             progress_notify=True,
         )
 
-    def _advance(self, response: Any, found: list[Change], mine: list[Change]) -> None:
+    def _advance(self, response: Any, mine: list[Change]) -> None:
         if mine:
             self.newest = mine[-1].revision
-        if found:
-            # A response holds all of an etcd revision; the marker ends it, and its position is 0.
-            self.passed = max(self.passed, found[-1].revision >> POSITION_BITS)
-            self._resume = public(self.passed, LAST_POSITION)
-        elif not response.created and not response.events:  # a progress notification of this watch
-            self._resume = max(self._resume, public(response.header.revision, LAST_POSITION))
-            self.passed = max(self.passed, response.header.revision)
+        if response.events:  # all of an etcd revision, and of those before it
+            self._pass(response.events[-1].kv.mod_revision)
+        elif not response.created:  # a progress notification of this watch: etcd sends it behind all events up to then
+            self._pass(response.header.revision)
         self.moved.set()
         self.moved = asyncio.Event()
+
+    def _pass(self, etcd_revision: int) -> None:
+        self.passed = max(self.passed, etcd_revision)
+        self._resume = max(self._resume, public(self.passed, LAST_POSITION))
 
 
 class _Positions:

@@ -39,6 +39,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    change: int
+    """The revision of the newest write that any reader can see."""
+    upto: int
+    """No later write will have a revision up to this one, and between the two there is none. It may be ahead of `change`:
+    a store that others share moves on without us."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recent:
     after: int
     """Every change with a revision > after is here, up to the asked-for one."""
@@ -107,8 +116,12 @@ class Store(Protocol):
         """The newest changes up to a revision, in order, at most so many: for a server that begins where another ended."""
         ...
 
+    async def latest(self) -> Latest:
+        """Read from the store itself, begun after the call."""
+        ...
+
     async def revision(self) -> int:
-        """The revision of the newest write that any reader can see."""
+        """latest().change"""
         ...
 
     async def size(self) -> Size | None:

@@ -134,7 +134,7 @@ class MeasuredStore:
         self._store, self._metrics = store, metrics
         store.measure = metrics
         self.measure: Measure = metrics
-        self.revision = store.revision
+        self.revision, self.latest = store.revision, store.latest
 
     async def _timed(self, operation: str, key: str, answer: Awaitable[T]) -> T:
         begun, failed = perf_counter(), False

@@ -15,7 +15,7 @@ from controlplane.apiserver.build import api_core
 from controlplane.apiserver.context import RequestContext
 from controlplane.storage.embedded import EmbeddedStore
 from controlplane.storage.errors import RevisionConflict
-from controlplane.storage.interface import Change
+from controlplane.storage.interface import Change, Latest
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import SystemClock
 from tests.support.linearizability import check
@@ -87,8 +87,8 @@ class SkipsEvents(Cheat):
 class ReadsOldNews(Cheat):
     """Says that nothing new has happened: reads come from a cache that may be behind."""
 
-    async def revision(self) -> int:
-        return await super().revision() if self.honest else 0
+    async def latest(self) -> Latest:
+        return await super().latest() if self.honest else Latest(0, 0)
 
     async def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:  # type: ignore[override]
         async for batch in super().watch(prefix, after=after, previous=previous):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from controlplane.storage.errors import Compacted, KeyExists, KeyMissing, RevisionConflict, StoreUnavailable
-from controlplane.storage.interface import Change, Store
+from controlplane.storage.interface import Change, Latest, Store
 from controlplane.storage.metrics import MeasuredStore, StoreMetrics
 from controlplane.storage.open import open_store
 from sampan.cluster_pki import Identity, Pki
@@ -213,6 +213,41 @@ async def test_the_revision_is_never_behind_an_acknowledged_write(store: Store) 
     for n in range(5):
         made = await store.create(f"/r{n}", b"")
         assert await store.revision() >= made
+
+
+async def test_between_the_latest_change_and_what_is_told_beside_it_there_is_none_and_none_comes(store: Store) -> None:
+    """Asked while others write, with a watch under way and without; who watches has been shown all up to then."""
+    told: list[int] = []
+
+    async def write(name: str) -> None:
+        at = await store.create(name, b"0")
+        told.append(at)
+        for _ in range(8):
+            at = await store.update(name, b"1", at=at)
+            told.append(at)
+        told.append(await store.delete(name, at=at))
+
+    async def ask(writing: Sequence[asyncio.Task[None]]) -> list[tuple[int, Latest]]:
+        found = []
+        while not all(task.done() for task in writing):
+            acknowledged = max(told, default=0)
+            found.append((acknowledged, await store.latest()))
+            await asyncio.sleep(0)
+        return found
+
+    for round_ in range(2):
+        watched = asyncio.create_task(seen(store, "/", max(told), 60)) if round_ else None
+        writing = [asyncio.create_task(write(f"/l{round_}{n}")) for n in range(6)]
+        moments = await ask(writing)
+        await asyncio.gather(*writing)
+        for acknowledged, latest in moments:
+            assert acknowledged <= latest.change <= latest.upto
+            assert not [r for r in told if latest.change < r <= latest.upto]
+        if watched is not None:
+            assert [c.revision for c in await watched] == sorted(told)[-60:]
+    last = await store.latest()
+    assert last.change == max(told) or last.change == last.upto
+    assert await store.create("/after", b"") > last.upto
 
 
 async def test_a_swap_at_a_neighbours_revision_is_refused(store: Store) -> None:
