@@ -69,6 +69,10 @@ def dispatch(words: list[str], io: Streams, environ: dict[str, str]) -> int:
     return run_verb(name, load(name), rest, io, environ)
 
 
+_BEFORE = ("-n", "--namespace", "--kubeconfig", "--context", "--request-timeout", "--as", "--as-group", "--as-uid")
+"""Flags with a value that may stand before the verb. Not imported: the list of verbs needs no argparse."""
+
+
 def find_verb(words: list[str]) -> tuple[str, list[str]]:
     """The verb and the other words; common flags may stand before it."""
     from kubectl_lite.errors import UsageError
@@ -80,9 +84,9 @@ def find_verb(words: list[str]) -> tuple[str, list[str]]:
             return word, words[:at] + words[at + 1 :]
         if word in ("-h", "--help"):
             return "", []
-        if word in ("-n", "--namespace", "--kubeconfig", "--context", "--request-timeout"):
+        if word in _BEFORE:
             at += 1
-        elif not word.startswith(("-n", "--namespace=", "--kubeconfig=", "--context=", "--request-timeout=")):
+        elif not word.startswith(("-n", *(f"{name}=" for name in _BEFORE))):
             raise UsageError(f"unknown flag {word} before the command\nRun 'kubectl-lite --help' for usage.")
         at += 1
     return "", []

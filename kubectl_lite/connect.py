@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -29,7 +29,12 @@ def configured(path: str, *, context: str) -> Kubeconfig:
 
 @asynccontextmanager
 async def connect(
-    config: Kubeconfig, *, timeout: float | None, warn: Callable[[str], None], request_id: str = ""
+    config: Kubeconfig,
+    *,
+    timeout: float | None,
+    warn: Callable[[str], None],
+    request_id: str = "",
+    impersonate: Sequence[tuple[str, str]] = (),
 ) -> AsyncIterator[Server]:
     """`timeout` is each call's, in seconds; None waits for ever."""
     where, further = target(config.grpc)
@@ -40,4 +45,11 @@ async def connect(
         credentials = grpc.ssl_channel_credentials(config.ca, config.key, config.cert)
         channel = grpc.aio.secure_channel(where, credentials, options=options)
     async with channel:
-        yield Server(channel, token=config.token, timeout=timeout, warn=warn, request_id=request_id)
+        yield Server(
+            channel,
+            token=config.token,
+            timeout=timeout,
+            warn=warn,
+            request_id=request_id,
+            impersonate=impersonate,
+        )

@@ -117,6 +117,14 @@ def add_common(group: Any) -> None:
     group.add_argument("-n", "--namespace", default="", help="default: the context's", metavar="NAME")
     group.add_argument("--kubeconfig", default="", help="default: $KUBECONFIG, else ~/.kube/config", metavar="FILE")
     group.add_argument("--context", default="", help="of the kubeconfig; default: its current one", metavar="NAME")
+    group.add_argument(
+        "--as", default="", dest="as_user", help="ask as this user, if you may impersonate it", metavar="USER"
+    )
+    group.add_argument(
+        "--as-group", action="append", default=[], dest="as_groups", metavar="GROUP",
+        help="with --as: ask as a member of this group (repeatable)",
+    )  # fmt: skip
+    group.add_argument("--as-uid", default="", dest="as_uid", help="with --as: ask under this UID", metavar="UID")
     group.add_argument("--request-timeout", default="30s", help="of one call; 0 is none", metavar="TIME")
     group.add_argument(
         "-v", "--v", type=int, default=0, dest="verbosity", metavar="LEVEL",
@@ -124,7 +132,9 @@ def add_common(group: Any) -> None:
     )  # fmt: skip
 
 
-VALUED = {"-n", "--namespace", "--kubeconfig", "--context", "--request-timeout", "-v", "--v"}
+VALUED = {
+    "-n", "--namespace", "--kubeconfig", "--context", "--request-timeout", "-v", "--v", "--as", "--as-group", "--as-uid",
+}  # fmt: skip
 """Common flags that take a value: they may stand before the verb."""
 
 

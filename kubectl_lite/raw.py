@@ -7,6 +7,7 @@ import ssl
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 from kubeapi.client.kubeconfig import Kubeconfig
@@ -14,8 +15,8 @@ from kubeapi.errors import ApiError, from_status
 from kubectl_lite.errors import Failed, UsageError
 
 
-def get(config: Kubeconfig, path: str, *, timeout: float | None) -> bytes:
-    """Raises ApiError as the server told it, and Failed when there is none."""
+def get(config: Kubeconfig, path: str, *, timeout: float | None, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """`headers`: further ones; of one name the values are joined. Raises ApiError as the server told it, and Failed when there is none."""
     if not path.startswith("/"):
         raise UsageError(f"--raw takes a path on the server, such as /readyz?verbose or /metrics, not {path!r}")
     if not config.server:
@@ -23,6 +24,9 @@ def get(config: Kubeconfig, path: str, *, timeout: float | None) -> bytes:
     request = urllib.request.Request(config.server.rstrip("/") + path)
     if config.token:
         request.add_header("Authorization", f"Bearer {config.token}")
+    for name, value in headers:
+        known = request.get_header(name.capitalize())
+        request.add_header(name, value if known is None else f"{known}, {value}")
     try:
         with urllib.request.urlopen(request, timeout=timeout, context=_tls(config)) as reply:
             return bytes(reply.read())

@@ -124,7 +124,8 @@ async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: di
     config = configured(args.kubeconfig or environ.get("KUBECONFIG", ""), context=args.context)
     timeout = parse_duration(args.request_timeout) or None
     given = fresh(int.from_bytes(os.urandom(16)))
-    async with connect(config, timeout=timeout, warn=io.warn, request_id=given) as server:
+    other = impersonation(args)
+    async with connect(config, timeout=timeout, warn=io.warn, request_id=given, impersonate=other) as server:
         session = Session(
             server=server,
             names=Names(server.discovery),
@@ -136,16 +137,31 @@ async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: di
             environ=environ,
             here=Path(),
             address=config.grpc,
-            raw=_raw(config, timeout),
+            raw=_raw(config, timeout, other),
         )
         return await run_in(verb, args, session, failed)
 
 
-def _raw(config: Any, timeout: float | None) -> Callable[[str], bytes]:
+def impersonation(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The headers of --as and what goes with it. Raises UsageError."""
+    wished = [("impersonate-user", args.as_user), ("impersonate-uid", args.as_uid)]
+    wished += [("impersonate-group", group) for group in args.as_groups]
+    found = tuple((name, value) for name, value in wished if value)
+    if found and not args.as_user:
+        raise UsageError("--as-group and --as-uid go with --as: requesting them without impersonating a user")
+    for name, value in found:
+        if not value.isascii() or not value.isprintable():
+            raise UsageError(
+                f"--as{name.removeprefix('impersonate').replace('-user', '')}: {value!r} has letters beyond ASCII"
+            )
+    return found
+
+
+def _raw(config: Any, timeout: float | None, headers: tuple[tuple[str, str], ...]) -> Callable[[str], bytes]:
     def get(path: str) -> bytes:
         from kubectl_lite import raw
 
-        return raw.get(config, path, timeout=timeout)
+        return raw.get(config, path, timeout=timeout, headers=headers)
 
     return get
 

@@ -59,10 +59,14 @@ class Server:
         timeout: float | None,
         warn: Callable[[str], None],
         request_id: str = "",
+        impersonate: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """`request_id`: of all that is asked here; the server and the nodes write it into their logs."""
+        """`request_id`: of all that is asked here; the server and the nodes write it into their logs.
+
+        `impersonate`: the headers of --as, by which the server takes us for somebody else, if we may.
+        """
         self._stub: Any = ApiServerStub(channel)
-        known = (("authorization", f"Bearer {token}" if token else ""), (METADATA, request_id))
+        known = (("authorization", f"Bearer {token}" if token else ""), (METADATA, request_id), *impersonate)
         self._metadata = tuple((name, value) for name, value in known if value)
         self.request_id = request_id
         self._timeout = timeout

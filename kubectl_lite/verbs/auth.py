@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from kubeapi.errors import Forbidden
 from kubectl_lite import output
-from kubectl_lite.errors import UsageError
+from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
@@ -108,10 +109,15 @@ async def whoami(args: argparse.Namespace, session: Session) -> int:
     resource = await session.names.by_kind(AUTHENTICATION, "SelfSubjectReview")
     if resource is None:
         raise UsageError("the server serves no SelfSubjectReview")
-    review = await session.server.create(
-        resource, {"apiVersion": AUTHENTICATION, "kind": "SelfSubjectReview", "metadata": {}}
-    )
-    show = output.printer(args.output, here=session.here, managed_fields=True)
+    show = output.printer(args.output, here=session.here, managed_fields=True, given=args.template)
+    try:
+        review = await session.server.create(
+            resource, {"apiVersion": AUTHENTICATION, "kind": "SelfSubjectReview", "metadata": {}}
+        )
+    except Forbidden as error:
+        raise Failed(
+            "the selfsubjectreviews API is not enabled in the cluster or you do not have permission to call it"
+        ) from error
     if show is not None:
         session.io.out.write(show(review))
         return 0

@@ -156,7 +156,9 @@ async def _view(args: argparse.Namespace, local: Local) -> int:
         }
     if not args.raw:
         config = _without_secrets(config)
-    show = output.printer(args.output or "yaml")
+    show = output.printer(
+        args.output or ("" if getattr(args, "template", "") else "yaml"), given=getattr(args, "template", "")
+    )
     if show is None:
         raise UsageError("config view takes -o json, yaml or jsonpath=...")
     local.io.out.write(show(config))

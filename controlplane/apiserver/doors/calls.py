@@ -5,7 +5,7 @@ A door differs in how it reads and writes; it must not differ in what it allows.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from controlplane.apiserver import subresources
 from controlplane.apiserver.api import Api
 from controlplane.apiserver.auth.authn import Authenticator, User
 from controlplane.apiserver.auth.authz import Attributes, Authorizer
+from controlplane.apiserver.auth.impersonation import become, wish_of
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.negotiate import Encoding, yaml_object
 from controlplane.apiserver.items import ApiEvent, Item, ListResult
@@ -65,6 +66,11 @@ class Calls:
         self._usage = usage
         self.authenticator = authenticator
         self.authorizer = authorizer
+
+    def impersonated(self, user: User, headers: Iterable[tuple[str, str]]) -> User:
+        """Whom the headers name, if `user` may. Raises Forbidden, BadRequest."""
+        wish = wish_of(headers)
+        return user if wish is None else become(wish, lambda ask: self.allow(user, ask))
 
     def jwks(self) -> dict[str, Any]:
         """The public key of service account tokens."""

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from controlplane.apiserver.auth.authn import User
 from controlplane.apiserver.auth.authz import Attributes
+from controlplane.apiserver.auth.impersonation import PREFIX
 from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
 from controlplane.apiserver.doors.calls import Calls, find
 from controlplane.apiserver.doors.metrics import NOWHERE, Metrics, Where, scope_of
@@ -83,7 +84,10 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         if ends:
             self._metrics.certificate_shown(ends - self._clock.now().timestamp())
         subject = subject or self._insecure_user
-        return self._calls.authenticator.user_of(subject=subject, authorization=str(authorization))
+        user = self._calls.authenticator.user_of(subject=subject, authorization=str(authorization))
+        if any(name.startswith(PREFIX) for name in headers):
+            user = self._calls.impersonated(user, ((n, str(v)) for n, v in call.invocation_metadata()))
+        return user
 
     async def _unary(self, verb: str, request: Any, call: Any, run: Callable[[User], Awaitable[Any]]) -> Any:
         begun = authorized = self._clock.monotonic()
