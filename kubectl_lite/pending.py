@@ -28,6 +28,7 @@ from kubeapi.types.storage_v1 import StorageClass
 
 HARD = ("NoSchedule", "NoExecute")
 UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
+HOSTNAME = "kubernetes.io/hostname"
 NEIGHBOURS = ("topology spread", "pod affinity", "pod anti-affinity", "anti-affinity rules")
 """In what the scheduler says of reasons that are not worked out here."""
 Amounts = Mapping[str, Fraction]
@@ -148,10 +149,10 @@ def _labels(pod: Pod, node: Node) -> Iterator[Reason]:
     for key, value in sorted(pod.spec.node_selector.items()):
         if labels.get(key) != value:
             has = f"has {key}={labels[key]}" if key in labels else "has no such label"
-            yield Reason(
-                f"nodeSelector wants {key}={value}, the node {has}",
-                f"kubectl-lite label nodes {name} {key}={value}{' --overwrite' if key in labels else ''}",
-            )
+            change = f"kubectl-lite label nodes {name} {key}={value}{' --overwrite' if key in labels else ''}"
+            if key == HOSTNAME:
+                change = "the label is the node's name: choose by another one in the pod"
+            yield Reason(f"nodeSelector wants {key}={value}, the node {has}", change)
     affinity = pod.spec.affinity.node_affinity if pod.spec.affinity is not None else None
     required = affinity.required_during_scheduling_ignored_during_execution if affinity is not None else None
     if required is not None and not selector_matches(required, node):

@@ -87,7 +87,7 @@ def _tell(name: str, raw: dict[str, Any], always: Any, nodes: Mapping[str, Any],
     free = [node for node, reasons in nodes.items() if not reasons]
     if free and not always and not any(word in message for word in NEIGHBOURS):
         say(f"\nNothing seems to keep it from {', '.join(sorted(free))}: the scheduler may be about to decide.")
-    elif nodes and not always:
+    elif nodes and not free and not always:
         say("\nIt takes one node of which everything has changed.")
 
 
