@@ -30,6 +30,7 @@ from node_agent.node_object import Machine, NodeIdentity
 from node_agent.own_node import OwnNode
 from node_agent.parts import Observer, Parts
 from node_agent.pod_worker import PodWorker
+from node_agent.runtime_changes import listen
 from node_agent.runtimes.errors import RuntimeFault
 from node_agent.runtimes.interface import Runtime
 from node_agent.vitals import Vitals
@@ -204,9 +205,15 @@ class NodeAgent:
                 del self.workers[uid]
 
     async def _listen(self) -> None:
-        async for uid in self._runtime.changes():
+        def changed(uid: str) -> None:
             if (worker := self.workers.get(uid)) is not None:
                 worker.poke()
+
+        def missed() -> None:
+            for worker in self.workers.values():
+                worker.poke()
+
+        await listen(self._runtime, changed=changed, missed=missed, rng=self._rng, log=self._log)
 
     async def _relist(self, tasks: asyncio.TaskGroup, network: PodNetwork) -> None:
         """What the event stream has missed; and what belongs to no pod. Only runs when pods have been listed."""

@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -124,7 +124,7 @@ class DockerRuntime:
         self._died &= {row["Id"] for row in rows if row["State"] == "running"}
         return present
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def changes(self) -> AsyncGenerator[str, None]:
         filters = {
             "type": ["container"],
             "label": [f"{NODE}={self._node}"],
@@ -133,6 +133,7 @@ class DockerRuntime:
         connection = await self._streaming.open("GET", "/events", query={"filters": json.dumps(filters)})
         try:
             buffer = b""
+            yield ""
             async for data in connection.body():
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:

@@ -6,7 +6,7 @@ image does is a Behaviour; tests script it, and users may set it through the con
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -89,10 +89,11 @@ class HollowRuntime:
     async def list(self) -> Sequence[Container]:
         return list(self._containers.values())
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def changes(self) -> AsyncGenerator[str, None]:
         queue: asyncio.Queue[str | None] = asyncio.Queue()
         self._listeners.add(queue)
         try:
+            yield ""
             while (uid := await queue.get()) is not None:
                 yield uid
         finally:

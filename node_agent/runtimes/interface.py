@@ -5,7 +5,7 @@ found again after an agent restart by labels on the containers alone. Containers
 new container with `attempt` one higher. The pod's network namespace belongs to its sandbox (pause container).
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -146,9 +146,10 @@ class Runtime(Protocol):
         """All containers of ours, sandboxes too, running or exited: the truth."""
         ...
 
-    def changes(self) -> AsyncIterator[str]:
-        """Yields the UID of a pod in which something ended, or was started by another: a hint; some may be missed, and
-        a runtime may tell of what its caller starts, too."""
+    def changes(self) -> AsyncGenerator[str, None]:
+        """Yields "" once it hears, then the UID of each pod in which something ended, or was started by another: a hint;
+        some may be missed, and a runtime may tell of what its caller starts, too. Ends, or raises RuntimeUnavailable,
+        when the runtime goes away: what happened between that and the next "" is told to nobody."""
         ...
 
     async def run_sandbox(self, spec: SandboxSpec) -> Container: ...

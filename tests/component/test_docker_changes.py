@@ -18,8 +18,8 @@ async def test_what_ended_is_seen_as_ended_once_it_is_told() -> None:
     ended = asyncio.Event()
 
     async def watch() -> None:
-        async for _ in runtime.changes():
-            if any(c.name == "c" and c.state == "exited" for c in await runtime.list()):
+        async for hint in runtime.changes():
+            if hint and any(c.name == "c" and c.state == "exited" for c in await runtime.list()):
                 ended.set()
 
     try:
@@ -56,6 +56,7 @@ async def test_our_own_starts_are_no_news_those_of_others_are() -> None:
         made = await runtime.start_container(spec, sandbox)
         await runtime.stop(made.id, grace=0.0)
         async with asyncio.timeout(5):
+            assert await hints.get() == ""
             assert await hints.get() == uid  # its end, and nothing before
             assert hints.empty()
             await engine.ask("POST", f"/containers/{made.id}/start")

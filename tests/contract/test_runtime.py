@@ -5,6 +5,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import pytest
@@ -213,22 +214,11 @@ async def test_exec_in_an_ended_container_is_an_error(world: World) -> None:
 
 async def test_changes_name_the_pod(world: World) -> None:
     sandbox, _ = await running(world)
-    seen = asyncio.Event()
-
-    async def listen() -> None:
-        async for uid in world.runtime.changes():
-            assert uid == world.uid
-            seen.set()
-            return
-
-    async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
-        tasks.create_task(listen())
-        attempt = 1
-        while not seen.is_set():
-            again = await world.runtime.start_container(world.spec(name="again", attempt=attempt), sandbox)
-            await world.runtime.stop(again.id, grace=0.0)
-            attempt += 1
-            await asyncio.sleep(0.05)
+    async with asyncio.timeout(15), aclosing(world.runtime.changes()) as changes:
+        assert await anext(changes) == ""  # now it hears
+        again = await world.runtime.start_container(world.spec(name="again", attempt=1), sandbox)
+        await world.runtime.stop(again.id, grace=0.0)
+        assert await anext(changes) == world.uid
 
 
 async def test_usage_covers_what_runs(world: World) -> None:
