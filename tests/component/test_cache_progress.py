@@ -75,6 +75,25 @@ async def test_what_one_server_told_is_known_to_another_though_nothing_changes(e
 
 
 @pytest.mark.etcd
+async def test_a_bookmark_of_a_quiet_time_is_good_at_the_next_server(etcd_server: EtcdServer) -> None:
+    """Though all that was ours before it has been compacted: it says how far the store was, not what was ours last."""
+    async with shared(etcd_server, "/others") as others:
+        async with shared(etcd_server) as store, running(store) as cache:
+            await store.create(f"{NAME}default/old", b"1")
+            made = [await others.create(f"/{n}", b"") for n in range(20)]
+            await cache.fresh()
+            bookmark = cache.revision
+        await others.compact(made[-1])
+        async with shared(etcd_server) as store, running(store) as cache:
+            await cache.reaches_back(NAME, bookmark)
+            watch = cache.watch(NAME, bookmark)
+            new = await store.create(f"{NAME}default/new", b"1")
+            assert await watch.arrived(5)
+            assert [step.revision for step in watch.take()] == [new]
+            watch.close()
+
+
+@pytest.mark.etcd
 async def test_a_revision_that_has_not_happened_is_refused_still(etcd_server: EtcdServer) -> None:
     async with shared(etcd_server) as store, running(store) as cache:
         begun = asyncio.get_running_loop().time()
