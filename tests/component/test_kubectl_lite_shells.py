@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -52,15 +51,12 @@ async def w(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def shell(w: World, name: str, script: str) -> list[str]:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"there is no {name} here")
     options = {"bash": ["--norc", "-c"], "zsh": ["-f", "-c"], "fish": ["--no-config", "-c"]}[name]
     root = str(Path(__file__).parents[2])
     env = {**os.environ, "PATH": f"{w.here}:{os.environ['PATH']}", "KUBECONFIG": str(w.here / "config")}
     env |= {"PYTHONPATH": root, "HOME": str(w.here)}
     process = await asyncio.create_subprocess_exec(
-        found, *options, script, env=env, cwd=w.here, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        name, *options, script, env=env, cwd=w.here, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await process.communicate()
     assert not err, err.decode()
@@ -80,12 +76,14 @@ async def shell(w: World, name: str, script: str) -> list[str]:
         ("kubectl-lite get ''", None),
     ],
 )
+@pytest.mark.shell("bash")
 async def test_bash(w: World, words: str, offered: list[str] | None) -> None:
     how, *found = await shell(w, "bash", BASH.format(words=words))
     assert how == "complete -o default -F _kubectl_lite kubectl-lite"
     assert found == offered if offered is not None else "pods" in found and "nodes" in found
 
 
+@pytest.mark.shell("zsh")
 async def test_zsh(w: World) -> None:
     how, *found = await shell(w, "zsh", ZSH.format(words="kubectl-lite get -n colours cm r"))
     assert (how, found) == ("compdef _kubectl_lite kubectl-lite", ["red", "rust"])
@@ -93,12 +91,13 @@ async def test_zsh(w: World) -> None:
     assert (await shell(w, "zsh", ZSH.format(words="kubectl-lite get --namespace=col")))[1:] == ["--namespace=colours"]
 
 
+@pytest.mark.shell("fish")
 async def test_fish(w: World) -> None:
     assert await shell(w, "fish", FISH.format(line="kubectl-lite get -n colours cm r")) == ["red", "rust"]
     assert await shell(w, "fish", FISH.format(line="kubectl-lite expl")) == ["explain", "explain-pending"]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.shell(name)) for name in SCRIPTS])
 async def test_a_server_that_is_away_is_no_error(w: World, name: str) -> None:
     (w.here / "config").write_text((w.here / "config").read_text().replace(w.address, "127.0.0.1:1"))
     scripts = {

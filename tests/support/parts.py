@@ -1,4 +1,4 @@
-"""The real parts that tests need, each a marker: etcd, Docker, network namespaces, kubectl and so on.
+"""The real parts that tests need, each a marker: etcd, Docker, network namespaces, kubectl, shells and so on.
 
 Where this machine lacks a part, tests marked with it skip. If SAMPAN_REQUIRE names the part, as in CI, they fail instead:
 there a test that does not run is no good news.
@@ -104,4 +104,5 @@ PARTS: dict[str, Lack] = {
     "compose": _compose,
     "kubectl": _kubectl,
     "promtool": _promtool,
+    "shell": _programs,
 }
