@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from random import Random
 from time import perf_counter
 from typing import Any
 
-from controlplane.apiserver.items import ApiEvent, Item
+from controlplane.apiserver.collection import Collection, Decode, Step, Watcher
+from controlplane.apiserver.items import Item
 from controlplane.storage.errors import Compacted, StoreError
 from controlplane.storage.interface import Change, Recent, Store
-from kubeapi.errors import Expired, Timeout
+from kubeapi.errors import Timeout
 from kubeapi.tasks import Backoff
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,6 @@ HISTORY = 8_192
 """Changes kept per resource; a watch from further back is Expired."""
 RECALLED = 8_192
 """Changes, of all resources together, that are taken over from before this server's start."""
-MOST_PENDING = 16_384
-"""A watcher with more undelivered changes is cut off."""
 ARRIVALS = 256
 """Batches of changes whose coming is remembered, to tell watchers how late they hear of them."""
 TOLD_AT_ONCE = 50
@@ -44,160 +42,6 @@ CATCH_UP = 3.0
 """Seconds a read waits for the cache before it fails with Timeout."""
 UNTOLD = 0.1
 """Seconds that a read waits for a change of which it knows, before it asks whether there is one to come."""
-
-Decode = Callable[[str, bytes], Any]
-
-
-class Step:
-    """One change as watchers see it. Never changed."""
-
-    __slots__ = ("before", "new", "old", "revision", "seen")
-
-    def __init__(self, revision: int, old: Item | None, new: Item | None, before: Item | None = None) -> None:
-        self.revision = revision
-        self.old = old
-        self.new = new
-        """None: deleted; then `old` carries the deletion's revision."""
-        self.before = before
-        """What was there, at its own revision: to show the collection as it was."""
-        item, self.seen = new or old, None
-        if item is not None:
-            self.seen = ApiEvent("DELETED" if new is None else "MODIFIED" if old else "ADDED", item, revision)
-        """What everybody sees of it who watches with no selector: made once, shared by all of them."""
-
-
-class Watcher:
-    """The changes that one reader has not taken yet.
-
-    The cache calls `tell` when there are some, once until they are taken, and not all watchers in one go: see _tell.
-    """
-
-    __slots__ = ("_cache", "_collection", "_steps", "_told", "cut", "tell")
-
-    def __init__(self, cache: WatchCache, collection: Collection, steps: list[Step]) -> None:
-        self._cache, self._collection, self._steps = cache, collection, steps
-        self.cut = False
-        self._told = False
-        """It stands in the cache's queue of those to be told."""
-        self.tell: Callable[[], None] | None = None
-        collection.watchers.add(self)
-
-    def give(self, steps: Sequence[Step]) -> bool:
-        """Whether it has to be told."""
-        self._steps.extend(steps)
-        if len(self._steps) > MOST_PENDING:
-            self.cut = True
-            self._steps = []
-        told, self._told = self._told, True
-        return not told
-
-    def end(self) -> None:
-        self.cut, self._steps = True, []
-        self.call()
-
-    def call(self) -> None:
-        """A defect of one watcher must not leave those untold that stand in the queue behind it."""
-        self._told = False
-        if self.tell is not None:
-            try:
-                self.tell()
-            except Exception:
-                log.exception("a watcher failed when it was told of changes; its watch ends")
-                self.cut, self._steps, self.tell = True, [], None
-
-    def take(self) -> Sequence[Step]:
-        """Raises Expired: it was too slow."""
-        if self.cut:
-            raise Expired("the watch fell too far behind and was ended; list again")
-        steps, self._steps = self._steps, []
-        return steps
-
-    async def arrived(self, timeout: float | None) -> bool:
-        """Whether there is something to take, waiting for it up to `timeout` seconds."""
-        if self._steps or self.cut:
-            return True
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[bool] = loop.create_future()
-
-        def settle(result: bool) -> None:
-            if not done.done():
-                done.set_result(result)
-
-        timer = None if timeout is None else loop.call_later(timeout, settle, False)
-        self.tell = lambda: settle(True)
-        try:
-            return await done
-        finally:
-            self.tell = None
-            if timer is not None:
-                timer.cancel()
-
-    def close(self) -> None:
-        if self in self._collection.watchers:
-            self._collection.watchers.discard(self)
-            self._collection.cut_offs += self.cut
-
-
-class Collection:
-    """One resource's objects, by key, with the newest changes."""
-
-    def __init__(self, floor: int) -> None:
-        self.items: dict[str, Item] = {}
-        self.steps: deque[Step] = deque()
-        self.floor = floor
-        """Changes up to this revision are forgotten."""
-        self.begun = floor
-        """What was before comes from the store: of its objects' earlier states, the revisions are not known."""
-        self.watchers: set[Watcher] = set()
-        self.cut_offs = 0
-        """Watchers that were too slow."""
-        self.changes = 0
-        """Counts them all: who keeps something worked out from the objects sees here that it is old."""
-
-    def at(self, revision: int) -> Mapping[str, Item]:
-        """The objects as they were; the newest changes are taken back one by one. Raises Expired."""
-        if not self.steps or revision >= self.steps[-1].revision:
-            return self.items
-        if revision < self.begun:
-            raise Expired(f"too old resource version: {revision} ({self.begun})")
-        found = dict(self.items)
-        for step in reversed(self.since(revision)):
-            key = (step.new or step.old or step.before).key  # type: ignore[union-attr]
-            if step.before is not None:
-                found[key] = step.before
-            else:
-                found.pop(key, None)
-        return found
-
-    def since(self, revision: int) -> list[Step]:
-        if revision < self.floor:
-            raise Expired(f"too old resource version: {revision} ({self.floor})")
-        at = bisect_right(self.steps, revision, key=lambda s: s.revision)
-        return [self.steps[i] for i in range(at, len(self.steps))]
-
-    def recall(self, past: Recent, prefix: str, decode: Decode) -> None:
-        """Puts the changes from before the beginning in front of those since. Not where some of the latter are forgotten."""
-        if self.floor != self.begun or past.after >= self.floor:
-            return
-        state: dict[str, Item] = {}
-        steps = []
-        for change in past.changes:
-            if not change.key.startswith(prefix):
-                continue
-            old = state.pop(change.key, None)
-            if old is None and change.previous is not None:
-                old = Item.at(change.key, decode(change.key, change.previous), past.after)
-            new = None
-            if change.type == "put":
-                new = self.items.get(change.key)
-                if new is None or new.revision != change.revision:
-                    new = Item.at(change.key, decode(change.key, change.value), change.revision)
-                state[change.key] = new
-                steps.append(Step(change.revision, old, new))
-            elif old is not None:
-                steps.append(Step(change.revision, Item.at(change.key, old.object, change.revision), None))
-        self.steps.extendleft(reversed(steps))
-        self.floor = past.after
 
 
 class WatchCache:
@@ -436,7 +280,7 @@ class WatchCache:
     def watch(self, name: str, after: int) -> Watcher:
         """Of the changes after a revision. Close it. Raises Expired: too old."""
         collection = self.collection(name)
-        return Watcher(self, collection, collection.since(after))
+        return Watcher(collection, collection.since(after))
 
     def _tell(self) -> None:
         """Some watchers, then the loop's turn: so requests are answered while thousands are told, and he who is told

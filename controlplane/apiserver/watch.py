@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from controlplane.apiserver.cache import WatchCache, Watcher
+from controlplane.apiserver.cache import WatchCache
+from controlplane.apiserver.collection import Watcher
 from controlplane.apiserver.items import ApiEvent
 from controlplane.apiserver.versions import Twin
 from controlplane.apiserver.wishes import as_event

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from controlplane.apiserver.cache import Step
+from controlplane.apiserver.collection import Step
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.items import ApiEvent, Item
 from kubeapi import patch

@@ -13,7 +13,8 @@ import pytest
 
 from controlplane.apiserver.api import Api
 from controlplane.apiserver.build import api_core
-from controlplane.apiserver.cache import HISTORY, MOST_PENDING, TOLD_AT_ONCE, Step, WatchCache
+from controlplane.apiserver.cache import HISTORY, TOLD_AT_ONCE, WatchCache
+from controlplane.apiserver.collection import MOST_PENDING, Step
 from controlplane.apiserver.context import RequestContext
 from controlplane.storage.embedded import EmbeddedStore
 from controlplane.storage.interface import Change

@@ -13,7 +13,7 @@ import pytest
 
 from controlplane.apiserver.api import Api
 from controlplane.apiserver.build import api_core
-from controlplane.apiserver.cache import MOST_PENDING
+from controlplane.apiserver.collection import MOST_PENDING
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors.http1 import HttpServer, _Connection
 from controlplane.apiserver.doors.http_messages import Outlet, Reply, Request
