@@ -162,15 +162,34 @@ class EtcdStore:
         return Latest(feed.newest, public(feed.passed, LAST_POSITION))
 
     async def _until(self, feed: Feed, newest: int) -> None:
+        """Until the feed has shown what there is at that etcd revision."""
         nudged = False
-        while feed.passed < newest:
+        while (passed := feed.passed) < newest:
             moved = feed.moved
             try:
                 async with asyncio.timeout(None if nudged else NUDGE_AFTER):
                     await moved.wait()
             except TimeoutError:
-                nudged = True
-                await self._link().call("Put", marker(self._root))
+                try:
+                    await self._link().call("Put", marker(self._root))
+                    nudged = True
+                except StoreFull:
+                    if await self._same(passed, newest):
+                        return
+
+    async def _same(self, before: int, after: int) -> bool:
+        """Whether our objects are the same at both etcd revisions: of none a newer write is left, and there are as many."""
+        key = f"{self._root}/".encode()
+        ours = {"key": key, "range_end": prefix_end(key)}
+        counted = rpc.RangeRequest(**ours, revision=max(1, before), count_only=True)
+        newer = rpc.RangeRequest(**ours, revision=after, min_mod_revision=before + 1, limit=1, keys_only=True)
+        reads = [rpc.RequestOp(request_range=one) for one in (counted, newer)]
+        try:
+            answer = await self._link().call("Txn", rpc.TxnRequest(success=reads))
+        except Compacted:
+            return False
+        then, now = (one.response_range for one in answer.responses)
+        return not now.kvs and now.count == then.count
 
     async def _etcd_revision(self) -> int:
         """A linearizable read, begun after this call and shared by all who call before it begins."""

@@ -14,7 +14,7 @@ import pytest
 from aetcd import rpc
 from aetcd.rpc import rpc_pb2_grpc
 
-from controlplane.storage.errors import Compacted
+from controlplane.storage.errors import Compacted, StoreFull
 from controlplane.storage.etcd import EtcdStore
 from controlplane.storage.etcd_batch import MARKER, POSITION_BITS
 from controlplane.storage.interface import Change
@@ -146,6 +146,29 @@ async def test_without_notifications_a_reader_makes_the_watch_learn_it(silent: E
         assert [c.revision for c in found] == [second]
         following.cancel()
         await asyncio.wait([following])
+
+
+async def test_a_full_etcd_that_moves_on_without_us_is_read_all_the_same(tmp_path: Path) -> None:
+    """No marker can be written then. What is ours is compared instead: none of it may be newer than what the watch showed."""
+    with EtcdServer(tmp_path, ["--quota-backend-bytes", "20000000"]) as server:
+        async with store_of(server) as store, store_of(server, "/others") as others:
+            found: list[Change] = []
+            first = await store.create("/a", b"1")
+            other = await others.create("/x", b"1")
+            second = await store.create("/b", b"1")
+            following = asyncio.create_task(follow(store, first, found))
+            with pytest.raises(StoreFull):
+                for n in range(60):
+                    await others.create(f"/{n}", b"x" * 1_000_000)
+            await others.delete("/x", at=other)
+            for _ in range(3):
+                assert await store.revision() == second
+            gone = await store.delete("/b", at=second)
+            assert await store.revision() == gone
+            assert [c.revision for c in found] == [second, gone]
+            assert not following.done()
+            following.cancel()
+            await asyncio.wait([following])
 
 
 async def test_who_learnt_nothing_is_told_that_the_history_is_gone(silent: EtcdServer) -> None:
