@@ -18,13 +18,12 @@ from kubeapi.client.kubeconfig import load
 from kubeapi.meta import replace
 from kubeapi.types import apps_v1, core_v1, discovery_v1
 from kubeapi.types.meta_v1 import ObjectMeta
-from sampan.cluster import ROOT
 from sampan.cluster_compose import ComposeCluster, docker
 from tests.blows.campaign import answers
 from tests.blows.test_cut_off import is_up, not_ready
 from tests.blows.test_kills import nodes_ready, settled
 from tests.support.asking import Asking
-from tests.support.compose import Place
+from tests.support.compose import Place, running
 from tests.support.make import make_deployment
 from tests.support.until import until
 
@@ -45,14 +44,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(compose_image: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeCluster]:
-    state = tmp_path_factory.mktemp("node") / "state"
-    settings = {**PLACE.settings, **SETTINGS}
-    made = ComposeCluster(root=ROOT, ha=False, state=state, project=PLACE.project, settings=settings, nodes=2)
-    try:
-        print(made.up())
-        yield made
-    finally:
-        made.down()
+    with running(PLACE, tmp_path_factory.mktemp("node") / "state", ha=False, nodes=2, settings=SETTINGS) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sampan.cluster import ROOT, check
 from sampan.cluster_compose import IMAGE, ComposeCluster, docker
 from sampan.demo import KUBECTL_LITE
 from sampan.load import main as load_image
-from tests.support.compose import Place
+from tests.support.compose import Place, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.compose, pytest.mark.timeout(900)]
 
@@ -37,15 +37,8 @@ def cluster(
 ) -> Iterator[ComposeCluster]:
     ha = bool(request.param)
     place = Place("ha", 78) if ha else Place("one", 79)
-    state = tmp_path_factory.mktemp("compose") / "state"
-    made = ComposeCluster(
-        root=ROOT, ha=ha, state=state, project=place.project, settings={**QUICK, **place.settings}, monitoring=ha
-    )
-    try:
-        print(made.up())
-        yield made
-    finally:
-        made.down()
+    with running(place, tmp_path_factory.mktemp("compose") / "state", ha=ha, monitoring=ha, settings=QUICK) as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("client", [KUBECTL_LITE, ("kubectl",)], ids=["kubectl-lite", "kubectl"])

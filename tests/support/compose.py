@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from sampan.cluster import ROOT
+from sampan.cluster_compose import ComposeCluster
 from tests.support.etcd_server import free_ports
 
 PREFIX = "sampan-test"
@@ -29,6 +34,19 @@ class Place:
         names = ("SAMPAN_PORT", "SAMPAN_GRPC_PORT", "SAMPAN_PORT_2", "SAMPAN_GRPC_PORT_2", "SAMPAN_PROMETHEUS_PORT")
         ports = {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
         return {"SAMPAN_SUBNET": f"172.31.{self.subnet}", **ports}
+
+
+@contextmanager
+def running(place: Place, state: Path, **about: Any) -> Iterator[ComposeCluster]:
+    """Up, until the end of the block; what a run left that was killed is taken away before."""
+    settings = {**place.settings, **about.pop("settings", {})}
+    made = ComposeCluster(root=ROOT, state=state, project=place.project, settings=settings, **about)
+    made.down()
+    try:
+        print(made.up())
+        yield made
+    finally:
+        made.down()
 
 
 def build_image() -> None:
