@@ -59,7 +59,7 @@ def dispatch(words: list[str], io: Streams, environ: dict[str, str]) -> int:
         io.out.write(overview())
         return 0
     if name in ABSENT:
-        io.fail(f'kubectl-lite has no "{name}"; kubectl has, and works on this cluster, too')
+        io.fail(f'kubectl-lite has no "{name}"; {ABSENT[name]}')
         return 1
     if name not in VERBS and name not in HIDDEN:
         io.fail(f'unknown command "{name}" for "kubectl-lite"{_nearest(name)}')

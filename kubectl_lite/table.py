@@ -60,8 +60,11 @@ GROUPS = {
     "Settings": "Settings",
     "Other": "Other",
 }
-ABSENT = {"alpha", "certificate", "debug", "kustomize", "plugin", "proxy"}
-"""Verbs of kubectl that are missing here."""
+_KUBECTL = "kubectl has, and works on this cluster, too"
+ABSENT = {name: _KUBECTL for name in ("alpha", "certificate", "debug", "plugin", "proxy")} | {
+    "kustomize": "render with `kubectl kustomize DIR`, and give the result to `kubectl-lite apply -f -`"
+}
+"""Verbs of kubectl that are missing here, and what to do instead."""
 HIDDEN: dict[str, str] = {"__complete": "completion"}
 """Verbs that no list shows."""
 

@@ -231,6 +231,14 @@ async def test_errors_say_what_to_do_next(w: World) -> None:
         (["cp", "a", "b"], "POD:PATH"),
         (["create", "deployment", "q"], "--image"),
         (["get", "-k", "x"], "kubectl kustomize"),
+        (
+            ["apply", "-k", "x"],
+            "kustomizations are not supported; render them with `kubectl kustomize DIR` and use -f -",
+        ),
+        (["delete", "-k", "x"], "kubectl kustomize"),
+        (["apply", "-f", "x", "--prune"], "--prune is not supported"),
+        (["apply", "-f", "x", "--prune", "-l", "a=b"], "Delete by label (`delete -l ...`)"),
+        (["apply", "-f", "x", "--server-side"], "--server-side is not supported"),
         (["rollout", "status"], "deploy/NAME"),
         (["get", "pods", "-o", "go-template={{html .x}}"], 'function "html" is not supported by kubectl-lite'),
     ):

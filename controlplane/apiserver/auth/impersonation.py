@@ -31,14 +31,19 @@ class Wish:
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+def wished(names: Iterable[str]) -> bool:
+    """Whether headers of these names may hold a wish: asked of every request, so all are looked through at once."""
+    return PREFIX in " ".join(names)
+
+
 def wish_of(headers: Iterable[tuple[str, str]]) -> Wish | None:
     """Names in lower case; one that comes several times has several values. None: nothing is wished. Raises BadRequest."""
     user, uid, groups, extra = "", "", list[str](), dict[str, tuple[str, ...]]()
-    wished = False
+    any_ = False
     for name, value in headers:
         if not name.startswith(PREFIX):
             continue
-        wished = True
+        any_ = True
         if name == "impersonate-user":
             user = user or value
         elif name == "impersonate-uid":
@@ -50,9 +55,9 @@ def wish_of(headers: Iterable[tuple[str, str]]) -> Wish | None:
             extra[key] = (*extra.get(key, ()), value)
         else:
             raise BadRequest(f"{name}: there are Impersonate-User, -Group, -Uid and -Extra-KEY")
-    if wished and not user:
+    if any_ and not user:
         raise BadRequest("requested impersonation without naming a user")
-    return Wish(user, tuple(group for group in groups if group), uid, extra) if wished else None
+    return Wish(user, tuple(group for group in groups if group), uid, extra) if any_ else None
 
 
 def become(wish: Wish, check: Callable[[Attributes], None]) -> User:

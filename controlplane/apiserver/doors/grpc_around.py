@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from controlplane.apiserver.auth.authn import User
 from controlplane.apiserver.auth.authz import Attributes
-from controlplane.apiserver.auth.impersonation import PREFIX
+from controlplane.apiserver.auth.impersonation import wished
 from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
 from controlplane.apiserver.doors.calls import Calls, find
 from controlplane.apiserver.doors.metrics import NOWHERE, Metrics, Where, scope_of
@@ -29,11 +29,13 @@ from controlplane.apiserver.streaming.sessions import Sessions
 from kubeapi.clock import Clock
 from kubeapi.errors import ApiError, InternalError
 from kubeapi.logs import Subject
+from kubeapi.pb.sampan.v1 import api_pb2 as pb
 from kubeapi.pb.sampan.v1 import api_pb2_grpc
 from kubeapi.request_id import METADATA
 from kubeapi.scheme import Resource
 
 log = logging.getLogger("sampan.grpc")
+_WITH_OPTIONS = (pb.CreateRequest, pb.UpdateRequest, pb.PatchRequest)
 STATUS_KEY = "sampan-status-bin"
 
 
@@ -85,7 +87,7 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
             self._metrics.certificate_shown(ends - self._clock.now().timestamp())
         subject = subject or self._insecure_user
         user = self._calls.authenticator.user_of(subject=subject, authorization=str(authorization))
-        if any(name.startswith(PREFIX) for name in headers):
+        if wished(headers):
             user = self._calls.impersonated(user, ((n, str(v)) for n, v in call.invocation_metadata()))
         return user
 
@@ -178,8 +180,10 @@ def _where(verb: str, request: Any) -> Where:
 
 
 def _keeps_nothing(request: Any) -> bool:
-    """A delete says it itself, the other writes in their options."""
-    return bool(getattr(getattr(request, "options", request), "dry_run", False))
+    """A delete says it itself, the other writes in their options. Asked by type: a missing field costs microseconds."""
+    if isinstance(request, pb.DeleteRequest):
+        return bool(request.dry_run)
+    return isinstance(request, _WITH_OPTIONS) and bool(request.options.dry_run)
 
 
 async def _abort(call: Any, error: ApiError, given: str) -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from controlplane.apiserver import discovery
 from controlplane.apiserver.auth.attributes import User
-from controlplane.apiserver.auth.impersonation import PREFIX
+from controlplane.apiserver.auth.impersonation import PREFIX, wished
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors import encode
 from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
@@ -156,7 +156,7 @@ class HttpDoor:
         user = self._calls.authenticator.user_of(
             subject=request.subject, authorization=request.headers.get("authorization", "")
         )
-        if any(name.startswith(PREFIX) for name in request.headers):
+        if wished(request.headers):
             user = self._calls.impersonated(user, _impersonation(request.headers))
         self._calls.allow(user, info.attributes())
         request.user, request.authorized = user.name, self._clock.monotonic()

@@ -1,9 +1,13 @@
 """What a start imports: each of these would cost more than a small verb takes."""
 
+import io
 import subprocess
 import sys
 
 import pytest
+
+from kubectl_lite.__main__ import finished
+from kubectl_lite.streams import Streams
 
 HEAVY = ("asyncio", "grpc", "google.protobuf", "yaml", "msgspec", "kubeapi.codec", "kubeapi.types.core_v1", "email")
 SCRIPT = """
@@ -36,3 +40,18 @@ def test_a_table_takes_grpc_and_no_types(tmp_path: object) -> None:
         out.write(CONFIG % AWAY)
     assert imported(["get", "pods", "--request-timeout=100ms"], file) >= {"asyncio", "grpc"}
     assert not imported(["get", "pods", "--request-timeout=100ms"], file) & {"msgspec", "kubeapi.codec", "yaml"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "instead"),
+    [
+        ("kustomize", "`kubectl kustomize DIR`"),
+        ("debug", "kubectl has"),
+        ("proxy", "kubectl has"),
+        ("frobnicate", "unknown command"),
+    ],
+)
+def test_a_verb_that_there_is_not_says_what_to_do_instead(verb: str, instead: str) -> None:
+    err = io.StringIO()
+    assert finished([verb, "x"], Streams(io.StringIO(), err, io.BytesIO()), {}) == 1
+    assert f'"{verb}"' in err.getvalue() and instead in err.getvalue()
