@@ -42,6 +42,7 @@ from controlplane.storage.etcd_batch import (
 from controlplane.storage.etcd_feed import Feed, prefix_end
 from controlplane.storage.etcd_link import EtcdTls, Link
 from controlplane.storage.interface import Change, Entry, Latest, Measure, Page, Recent, Size, Unmeasured
+from controlplane.storage.turns import Turns
 
 MOST_IN_FLIGHT = 4
 COMPACT_EVERY = 300.0
@@ -57,8 +58,6 @@ log = logging.getLogger(__name__)
 
 
 class EtcdStore:
-    _reading: asyncio.Task[int] | None  # a linearizable read not yet sent: who comes now may share it
-
     def __init__(
         self,
         endpoints: Sequence[str],
@@ -75,8 +74,7 @@ class EtcdStore:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._compactor: asyncio.Task[None] | None = None
         self._feeds: list[Feed] = []
-        self._running: asyncio.Task[int] | None = None
-        self._reading = None
+        self._latest = Turns(self._etcd_revision, self._caught_up, spawn=self._spawn)
         self._closed = False
 
     def _link(self) -> Link:
@@ -150,7 +148,9 @@ class EtcdStore:
         return (await self.latest()).change
 
     async def latest(self) -> Latest:
-        newest = await self._etcd_revision()
+        return await self._latest.ask()
+
+    async def _caught_up(self, newest: int) -> Latest:
         if not self._feeds:
             return Latest(public(newest, LAST_POSITION), public(newest, LAST_POSITION))
         feed = max(self._feeds, key=lambda f: f.passed)
@@ -192,15 +192,7 @@ class EtcdStore:
         return not now.kvs and now.count == then.count
 
     async def _etcd_revision(self) -> int:
-        """A linearizable read, begun after this call and shared by all who call before it begins."""
-        if self._reading is None:
-            self._reading = self._spawn(self._read_revision(self._running))
-        return await asyncio.shield(self._reading)
-
-    async def _read_revision(self, before: asyncio.Task[int] | None) -> int:
-        if before is not None:
-            await asyncio.wait([before])
-        self._running, self._reading = self._reading, None
+        """A linearizable read."""
         begun = perf_counter()
         answer = await self._link().call("Range", rpc.RangeRequest(key=self._root.encode(), count_only=True))
         self.measure.revision_read(perf_counter() - begun)
