@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import VALUED, Flags
 from kubectl_lite.local import Local
 from kubectl_lite.streams import Streams
 from kubectl_lite.verb import Verb
+
+if TYPE_CHECKING:
+    from kubeapi.client.kubeconfig import Kubeconfig
 
 FAILED = {"diff": 2}
 """Verbs whose exit code 1 means something else."""
@@ -124,7 +127,7 @@ async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: di
     config = configured(args.kubeconfig or environ.get("KUBECONFIG", ""), context=args.context)
     timeout = parse_duration(args.request_timeout) or None
     given = fresh(int.from_bytes(os.urandom(16)))
-    other = impersonation(args)
+    other = impersonation(args, config)
     async with connect(config, timeout=timeout, warn=io.warn, request_id=given, impersonate=other) as server:
         session = Session(
             server=server,
@@ -142,18 +145,19 @@ async def _remote(args: argparse.Namespace, verb: Verb, io: Streams, environ: di
         return await run_in(verb, args, session, failed)
 
 
-def impersonation(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """The headers of --as and what goes with it. Raises UsageError."""
-    wished = [("impersonate-user", args.as_user), ("impersonate-uid", args.as_uid)]
-    wished += [("impersonate-group", group) for group in args.as_groups]
+def impersonation(args: argparse.Namespace, config: Kubeconfig) -> tuple[tuple[str, str], ...]:
+    """The headers of --as and what goes with it; each flag goes before what the kubeconfig says. Raises UsageError."""
+    user = args.as_user or config.as_user
+    wished = [("impersonate-user", user), ("impersonate-uid", args.as_uid or config.as_uid)]
+    wished += [("impersonate-group", group) for group in args.as_groups or config.as_groups]
+    wished += [("impersonate-extra", f"{key.lower()}={value}") for key, value in config.as_extra]
     found = tuple((name, value) for name, value in wished if value)
-    if found and not args.as_user:
+    if found and not user:
         raise UsageError("--as-group and --as-uid go with --as: requesting them without impersonating a user")
     for name, value in found:
         if not value.isascii() or not value.isprintable():
-            raise UsageError(
-                f"--as{name.removeprefix('impersonate').replace('-user', '')}: {value!r} has letters beyond ASCII"
-            )
+            flag = name.replace("impersonate-", "--as-").removesuffix("-user")
+            raise UsageError(f"{flag}: {value!r} has letters beyond ASCII")
     return found
 
 

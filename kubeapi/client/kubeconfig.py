@@ -34,6 +34,12 @@ class Kubeconfig:
     token: str
     namespace: str
     """The context's, else "default"."""
+    as_user: str = ""
+    """Whom to ask as, in place of oneself; and with which UID, groups and extras."""
+    as_uid: str = ""
+    as_groups: tuple[str, ...] = ()
+    as_extra: tuple[tuple[str, str], ...] = ()
+    """Keys, each as often as it has values."""
 
 
 def load(path: str = "", *, context: str = "") -> Kubeconfig:
@@ -68,6 +74,10 @@ def parse(text: str, *, context: str = "", base: Path = Path(), name: str = "kub
         key=_bytes(user, "client-key", base, name),
         token=token,
         namespace=entry.get("namespace") or "default",
+        as_user=str(user.get("as") or ""),
+        as_uid=str(user.get("as-uid") or ""),
+        as_groups=tuple(map(str, user.get("as-groups") or ())),
+        as_extra=tuple((k, str(v)) for k, values in (user.get("as-user-extra") or {}).items() for v in values),
     )
 
 

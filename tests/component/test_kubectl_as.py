@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kubeapi import pki
 from kubeapi.types import rbac_v1
@@ -61,8 +63,6 @@ async def both(tmp_path: Path) -> AsyncIterator[Beside]:
 
 def kubeconfig_of(both: Beside, user: str) -> str:
     """Of somebody else than the admin, made by the same authority."""
-    from datetime import UTC, datetime
-
     now = datetime.now(UTC)
     ca = pki.Authority.open(both.here, now=now)
     old = pki_addresses(both.kubeconfig)
@@ -72,8 +72,6 @@ def kubeconfig_of(both: Beside, user: str) -> str:
 
 
 def pki_addresses(kubeconfig: Path) -> tuple[str, str]:
-    import yaml
-
     cluster = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
     return cluster["server"], cluster["extensions"][0]["extension"]["address"]
 
@@ -135,6 +133,23 @@ async def test_a_group_without_a_user_is_refused(both: Beside) -> None:
     for asked in (both.kubectl, both.lite):
         said = await asked(["get", "pods", "--as-group", "staff"])
         assert said.code == 1 and "without impersonating a user" in said.err
+
+
+async def test_a_kubeconfig_may_say_it_and_flags_go_first(both: Beside) -> None:
+    """Who has written so would else do more than he meant to."""
+    config = yaml.safe_load(both.kubeconfig.read_text())
+    config["users"][0]["user"] |= {
+        "as": "bob", "as-groups": ["ops", "staff"], "as-uid": "u-1", "as-user-extra": {"acme.com/why": ["left", "right"]}
+    }  # fmt: skip
+    file = both.here / "kubeconfig-as"
+    file.write_text(yaml.safe_dump(config))
+    mine = ("--kubeconfig", str(file))
+    assert (await same(both, "get", "pods", *mine))[0] == 0
+    _, said = await same(both, "auth", "whoami", *mine)
+    assert "bob" in said and "[ops staff system:authenticated]" in said and "u-1" in said and "acme.com/why" in said
+    assert (await same(both, "get", "pods", "--as-group", "ops", *mine))[0] == 1
+    assert 'User "eve" cannot' not in (await same(both, "get", "pods", "--as", "eve", *mine))[1], "with bob's groups"
+    assert (await same(both, "delete", "pod", "web-1", *mine))[0] == 1
 
 
 async def test_raw_requests_go_as_somebody_else_as_well(both: Beside) -> None:

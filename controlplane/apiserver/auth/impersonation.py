@@ -2,7 +2,8 @@
 
     Impersonate-User, -Group, -Uid, -Extra-KEY ──wish_of──► Wish ──become──► the user who counts from here on, or Forbidden
 
-Over HTTP these are headers, over gRPC metadata under the same names. For each of them the verb `impersonate` is asked of who really
+Over HTTP these are headers, over gRPC metadata under the same names; but a key of metadata may hold no slash, not even encoded, so
+there an extra may also come as Impersonate-Extra, KEY=VALUE. For each of them the verb `impersonate` is asked of who really
 calls: on users, groups, serviceaccounts, and on uids and userextras/KEY of authentication.k8s.io. Source: Kubernetes, "User
 impersonation".
 """
@@ -50,6 +51,9 @@ def wish_of(headers: Iterable[tuple[str, str]]) -> Wish | None:
             uid = uid or value
         elif name == "impersonate-group":
             groups.append(value)
+        elif name == "impersonate-extra" and "=" in value:
+            key, _, one = value.partition("=")
+            extra[key] = (*extra.get(key, ()), one)
         elif name.startswith(_EXTRA):
             key = unquote(name.removeprefix(_EXTRA))
             extra[key] = (*extra.get(key, ()), value)

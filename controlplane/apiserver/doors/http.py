@@ -340,7 +340,7 @@ class HttpDoor:
 def _impersonation(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Headers of one name have been joined by commas; of these there may be several."""
     for name, value in headers.items():
-        if name.startswith((f"{PREFIX}group", f"{PREFIX}extra-")):
+        if name.startswith((f"{PREFIX}group", f"{PREFIX}extra")):
             yield from ((name, part.strip()) for part in value.split(","))
         else:
             yield name, value

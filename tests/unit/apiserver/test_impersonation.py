@@ -32,6 +32,11 @@ def ask(resource: str, name: str, *, group: str = "", sub: str = "", namespace: 
              ask("userextras", "y", group=AUTHN, sub="scopes"), ask("userextras", "z", group=AUTHN, sub="acme.com/p")],
         ),
         (
+            [("impersonate-user", "bob"), ("impersonate-extra", "acme.com/p=y=z")],
+            User("bob", ("system:authenticated",), "", {"acme.com/p": ("y=z",)}),
+            [ask("users", "bob"), ask("userextras", "y=z", group=AUTHN, sub="acme.com/p")],
+        ),
+        (
             [("impersonate-user", "system:serviceaccount:ns:sa")],
             User("system:serviceaccount:ns:sa", ("system:serviceaccounts", "system:serviceaccounts:ns", "system:authenticated")),
             [ask("serviceaccounts", "sa", namespace="ns")],
@@ -70,7 +75,8 @@ def test_one_refusal_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["impersonate-group", "impersonate-uid", "impersonate-extra-x", "impersonate-everybody"]
+    "name",
+    ["impersonate-group", "impersonate-uid", "impersonate-extra-x", "impersonate-extra", "impersonate-everybody"],
 )
 def test_a_wish_without_a_user_or_of_another_kind_is_refused(name: str) -> None:
     with pytest.raises(BadRequest):
