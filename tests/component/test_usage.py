@@ -100,6 +100,10 @@ async def test_the_api_server_passes_on_a_nodes_numbers(world: World, node: int)
     assert told['sampan_certificate_expiration_timestamp_seconds{certificate="client"}'] > datetime.now(UTC).timestamp()
     assert told["kubelet_certificate_manager_client_ttl_seconds"] > 3600
     assert told['reflector_lists_total{client="node",group="",resource="pods"}'] == 1
+    assert told['rest_client_requests_total{client="node",code="201",host="in-process",method="POST"}'] >= 1, (
+        "its Node, its lease"
+    )
+    assert told['rest_client_request_duration_seconds_count{client="node",host="in-process",verb="GET"}'] >= 1
     assert told['controller_runtime_reconcile_errors_total{controller="volume-reclaimer"}'] == 0
     assert told["process_resident_memory_bytes"] > 1 << 20
     assert (await (await world.http("eve", "nobody")).ask("GET", "/api/v1/nodes/n1/proxy/metrics"))[0] == 403

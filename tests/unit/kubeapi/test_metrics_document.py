@@ -4,7 +4,7 @@ import re
 
 from hack import metrics
 
-OURS = r"\b(?:apiserver|etcd_request|sampan|scheduler|workqueue|controller_runtime|kubelet|kubeproxy|leader_election|reflector)\w*_\w+"
+OURS = r"\b(?:apiserver|rest_client|node_collector|etcd_request|sampan|scheduler|workqueue|controller_runtime|kubelet|kubeproxy|leader_election|reflector)\w*_\w+"
 
 
 def test_the_document_is_what_the_registries_tell() -> None:
