@@ -34,6 +34,8 @@ from controlplane.storage.journal import Journal
 
 HISTORY_LIMIT = 20_000
 """Changes kept for watches that resume and for lists that go on in chunks."""
+HISTORY_BYTES = 16 << 20
+"""Of their values: some 5 000 changes of pods. What its watchers need the API server's cache keeps decoded."""
 LARGEST_BATCH = 2_000
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class EmbeddedStore:
         self._revision = saved.revision if saved else 0
         self._history = History(
             limit=history_limit,
+            most_bytes=HISTORY_BYTES,
             compacted=saved.compacted if saved else 0,
             changes=saved.changes if saved else (),
         )

@@ -16,6 +16,11 @@ from controlplane.storage.interface import Change
 MOST_PENDING = 50_000
 
 
+def _size(changes: Sequence[Change]) -> int:
+    """Values only: what was before is mostly the value of an earlier change."""
+    return sum(len(change.value) for change in changes)
+
+
 class _Watcher:
     __slots__ = ("after", "changes", "cut", "prefix", "wake")
 
@@ -31,17 +36,22 @@ class History:
     _changes: list[Change]  # ascending revisions, all > compacted
     compacted: int  # changes up to this revision are forgotten
 
-    def __init__(self, *, limit: int, compacted: int = 0, changes: Sequence[Change] = ()) -> None:
-        self._limit = limit
+    def __init__(
+        self, *, limit: int, most_bytes: int = 1 << 62, compacted: int = 0, changes: Sequence[Change] = ()
+    ) -> None:
+        """Of the newest changes, as many as `limit` and their values as large as `most_bytes`; now and then a quarter more."""
+        self._limit, self._most_bytes = limit, most_bytes
         self._changes = list(changes)
+        self._bytes = _size(self._changes)
         self.compacted = compacted
         self._watchers: set[_Watcher] = set()
         self._closed = False
 
     def append(self, batch: Sequence[Change]) -> None:
         self._changes.extend(batch)
-        if len(self._changes) > self._limit + self._limit // 4:
-            self.compact(self._changes[-self._limit - 1].revision)
+        self._bytes += _size(batch)
+        if len(self._changes) * 4 > self._limit * 5 or self._bytes * 4 > self._most_bytes * 5:
+            self._forget()
         for watcher in self._watchers:
             if watcher.cut:
                 continue
@@ -52,8 +62,19 @@ class History:
                     watcher.cut, watcher.changes = True, []
                 watcher.wake.set()
 
+    def _forget(self) -> None:
+        kept = size = 0
+        for change in reversed(self._changes):
+            size += len(change.value)
+            if kept == self._limit or (kept and size > self._most_bytes):
+                break
+            kept += 1
+        if kept < len(self._changes):
+            self.compact(self._changes[-kept - 1].revision)
+
     def compact(self, revision: int) -> None:
         self._changes = self._changes[self._after(revision) :]
+        self._bytes = _size(self._changes)
         self.compacted = max(self.compacted, revision)
 
     def _after(self, revision: int) -> int:

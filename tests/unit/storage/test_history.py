@@ -12,8 +12,28 @@ from controlplane.storage.history import History
 from controlplane.storage.interface import Change
 
 
-def change(revision: int) -> Change:
-    return Change("put", "/a", b"", revision)
+def change(revision: int, size: int = 0) -> Change:
+    return Change("put", "/a", b"x" * size, revision)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        pytest.param([1] * 12, 12, id="up to a quarter more than the limit are kept"),
+        pytest.param([1] * 13, 10, id="then as many as the limit"),
+        pytest.param([30] * 4, 4, id="up to a quarter more bytes"),
+        pytest.param([30] * 5, 3, id="then as many bytes as are allowed"),
+        pytest.param([1, 1, 1, 500], 1, id="the newest always, however large"),
+        pytest.param([500], 1, id="even alone"),
+        pytest.param([500, 1, 1], 2, id="old ones go first"),
+    ],
+)
+def test_only_so_many_changes_and_so_many_bytes_are_kept(sizes: list[int], kept: int) -> None:
+    past = History(limit=10, most_bytes=100)
+    for revision, size in enumerate(sizes, 1):
+        past.append([change(revision, size)])
+    assert len(past.since(past.compacted)) == kept
+    assert past.compacted == len(sizes) - kept
 
 
 async def test_a_slow_watcher_is_cut_off_and_holds_nothing() -> None:
