@@ -124,7 +124,7 @@ async def _values(flag: str, start: str, before: Sequence[str], names_of: NamesO
         return None
     if flag in ("-o", "--output") and action.choices is None:
         wide = ["wide"] if plain[0] == "get" else []
-        return _starting(["custom-columns=", "json", "jsonpath=", "name", *wide, "yaml"], start)
+        return _starting(["custom-columns=", "go-template=", "json", "jsonpath=", "name", *wide, "yaml"], start)
     return _starting([str(choice) for choice in action.choices or () if choice != "unchanged"], start)
 
 
