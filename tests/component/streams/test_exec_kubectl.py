@@ -45,6 +45,13 @@ def resize(descriptor: int, *, rows: int, columns: int) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
+async def shown(descriptor: int, text: bytes) -> None:
+    """Waits until the text has been shown: a terminal passes on what is written to it piece by piece, and when it likes."""
+    seen = b""
+    while text not in seen:
+        seen += await asyncio.to_thread(os.read, descriptor, 65536)
+
+
 async def test_output_error_and_exit_code(cluster: DockerCluster, kubectl: Path) -> None:
     done = await cluster.kubectl(kubectl, "exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
     assert (done.code, done.text) == (3, "out\n")
@@ -69,9 +76,8 @@ async def test_a_terminal_has_the_size_of_the_users(cluster: DockerCluster, kube
         process = await cluster.start(
             kubectl, "exec", "-it", "web", "--", "sh", "-c", script, stdin=theirs, stdout=theirs
         )
+        await shown(mine, b"sized\r\n/dev/pts/0\r\n")
         assert await process.wait() == 0
-        text = os.read(mine, 65536).decode()
-    assert "sized\r\n/dev/pts/0\r\n" in text
 
 
 async def test_a_terminals_new_size_reaches_the_command(cluster: DockerCluster, kubectl: Path) -> None:
@@ -80,7 +86,7 @@ async def test_a_terminals_new_size_reaches_the_command(cluster: DockerCluster, 
         process = await cluster.start(
             kubectl, "exec", "-it", "web", "--", "sh", "-c", script, stdin=theirs, stdout=theirs
         )
-        assert b"there" in await asyncio.to_thread(os.read, mine, 65536)
+        await shown(mine, b"there")
         resize(mine, rows=7, columns=77)
         process.send_signal(signal.SIGWINCH)
         assert await process.wait() == 0
