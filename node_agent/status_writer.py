@@ -21,6 +21,8 @@ from kubeapi.tasks import Backoff
 from kubeapi.types.core_v1 import Pod, PodStatus
 from node_agent.pod_status import OURS
 
+AGAIN = Backoff(first=0.1, most=2.0)
+"""No longer than a lease waits: after an outage, endpoints are as old as the statuses."""
 PATIENCE = 0.1
 """Seconds for which a passing status may wait for the next one."""
 
@@ -47,7 +49,7 @@ class StatusWriter:
         self._client = client
         self._rng = rng
         self._log = log
-        self._backoff = backoff or Backoff(first=0.1, most=10.0)
+        self._backoff = backoff or AGAIN
         self._batch = batch
         self._entries = {}
         self._dirty: dict[str, None] = {}

@@ -117,7 +117,7 @@ def leftovers(layout: Layout, nodes: Collection[str]) -> list[str]:
         found.append(f"directory {layout.directory}")
     engine = docker.from_env()
     try:
-        left = engine.containers.list(all=True, filters={"label": "sampan.dev/node"})
+        left = engine.containers.list(all=True, filters={"label": "sampan.dev/node"}, ignore_removed=True)
         found += [f"container {item.name}" for item in left if item.labels["sampan.dev/node"] in nodes]
     finally:
         engine.close()

@@ -45,6 +45,8 @@ GRACE, EVICTION = 8.0, 3.0
 AWAY, STRIKES, LOOKS = 120.0, 20.0, 100.0
 """Seconds: how long the control plane is away, when a container is killed, and when pods ask for each other."""
 RESTARTS_WITHIN, BACK_WITHIN = 5.0, 15.0
+PATIENCE = 5.0
+"""Seconds, for a request: on a busy machine one packet may be lost, and is sent again after one second."""
 MAY_BURN = 0.10
 """Of a processor, that an agent may use while it cannot reach the API server."""
 MAY_GROW = 4096
@@ -117,7 +119,9 @@ class Used:
 @asynccontextmanager
 async def asking() -> AsyncIterator[list[Asking]]:
     """At the node port of every node: ten requests a second together."""
-    made = [Asking(f"http://{cluster_machine.address(i)}:{PORT}/", every=0.2) for i in range(len(NODES))]
+    made = [
+        Asking(f"http://{cluster_machine.address(i)}:{PORT}/", every=0.2, patience=PATIENCE) for i in range(len(NODES))
+    ]
     async with asyncio.TaskGroup() as tasks:
         for one in made:
             tasks.create_task(asyncio.to_thread(one.run))
@@ -130,7 +134,9 @@ async def asking() -> AsyncIterator[list[Asking]]:
 
 def containers_of(engine: docker.DockerClient, uid: str) -> list[Container]:
     """Those of the pod itself that run, whoever started them."""
-    return engine.containers.list(filters={"label": [f"sampan.dev/pod-uid={uid}", "sampan.dev/kind=app"]})
+    return engine.containers.list(
+        filters={"label": [f"sampan.dev/pod-uid={uid}", "sampan.dev/kind=app"]}, ignore_removed=True
+    )
 
 
 async def started_again(engine: docker.DockerClient, uid: str, old: str) -> float:

@@ -20,7 +20,11 @@ class Asking:
 
     url: str
     every: float = 0.1
+    patience: float = 1.0
+    """Seconds until a request counts as failed."""
     total: int = 0
+    slowest: tuple[float, float] = (0.0, 0.0)
+    """Seconds that a request took that was answered, and when it began."""
     failures: list[tuple[float, str]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -28,10 +32,12 @@ class Asking:
         while not self.stop.wait(self.every):
             begun = time.monotonic()
             try:
-                with urllib.request.urlopen(self.url, timeout=1) as answer:
+                with urllib.request.urlopen(self.url, timeout=self.patience) as answer:
                     assert answer.read() == b"here\n"
             except (OSError, AssertionError) as error:
                 self.failures.append((begun, f"{type(error).__name__}: {error}"))
+            else:
+                self.slowest = max(self.slowest, (time.monotonic() - begun, begun))
             self.total += 1
 
     def since(self, moment: float) -> list[str]:
@@ -57,4 +63,5 @@ class Asking:
         kinds = sorted({text for _, text in self.failures})
         told = ", ".join(when[:MOST_TOLD]) + (" ..." if len(when) > MOST_TOLD else "")
         span = f", {told} s after the blow: {'; '.join(kinds)}" if when else ""
-        return f"{self.total} requests, {len(when)} failed{span}"
+        took, at = self.slowest
+        return f"{self.total} requests, {len(when)} failed{span}; the slowest took {took:.2f} s at {at - begun:.1f} s"
