@@ -93,7 +93,7 @@ class Rig:
                 "etcd", f"--name=etcd-{i + 1}", f"--data-dir={self.folder / f'etcd-{i + 1}'}",
                 f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
                 f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-                f"--initial-cluster={cluster}", "--logger=zap", *self.size.etcd_flags,
+                f"--initial-cluster={cluster}", "--pre-vote", "--logger=zap", *self.size.etcd_flags,
             ]  # fmt: skip
 
         def process(i: int) -> Process:
