@@ -209,11 +209,14 @@ class NodeAgent:
             if (worker := self.workers.get(uid)) is not None:
                 worker.poke()
 
-        def missed() -> None:
+        def back() -> None:
+            self._node.runtime_back()
             for worker in self.workers.values():
                 worker.poke()
 
-        await listen(self._runtime, changed=changed, missed=missed, rng=self._rng, log=self._log)
+        await listen(
+            self._runtime, changed=changed, lost=self._node.runtime_lost, back=back, rng=self._rng, log=self._log
+        )
 
     async def _relist(self, tasks: asyncio.TaskGroup, network: PodNetwork) -> None:
         """What the event stream has missed; and what belongs to no pod. Only runs when pods have been listed."""

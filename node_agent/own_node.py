@@ -1,8 +1,9 @@
 """The node's own object in the API: registered, its status kept true, and watched for what others write to it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 
 from msgspec.structs import replace
 
@@ -14,8 +15,12 @@ from kubeapi.errors import AlreadyExists, Conflict, NotFound
 from kubeapi.types.core_v1 import Node, NodeStatus
 from node_agent.node_object import Machine, NodeIdentity, adopted, new_node, node_status, same_but_for_heartbeat
 from node_agent.pod_events import changes_of_node, tell_of_node
-from node_agent.runtimes.interface import Runtime
+from node_agent.runtimes.errors import RuntimeFault
+from node_agent.runtimes.interface import ImageInfo, Runtime
 from node_agent.vitals import Vitals
+
+RUNTIME_PATIENCE = 30.0
+"""Seconds that the container runtime may be away before the node is not ready, as for kubelet: its pods run on meanwhile."""
 
 
 class OwnNode:
@@ -41,8 +46,11 @@ class OwnNode:
         self._networked = False
         self._told_start = False
         self._status_written = 0.0
+        self._lost_at: float | None = None
+        """Since when the container runtime has been away."""
+        self._images: Sequence[ImageInfo] = ()
         self._changed = asyncio.Event()
-        """Somebody wrote the Node, perhaps we."""
+        """Somebody wrote the Node, perhaps we; or there may be something new to tell."""
 
     async def ask_runtime(self) -> None:
         self._runtime_version = await self._runtime.version()
@@ -50,6 +58,22 @@ class OwnNode:
     def networked(self, mac: str) -> None:
         """Its pod network stands; `mac` is the tunnel's end. Register again: others learn it from the Node."""
         self._mac, self._networked = mac, True
+
+    def runtime_lost(self) -> None:
+        self._lost_at = self._clock.monotonic()
+        self._changed.set()
+
+    def runtime_back(self) -> None:
+        self._lost_at = None
+        self._changed.set()
+
+    def _patience(self) -> float:
+        """Seconds for which the node may go on without its runtime; with it, for ever."""
+        return inf if self._lost_at is None else self._lost_at + RUNTIME_PATIENCE - self._clock.monotonic()
+
+    def _look_again(self) -> float:
+        patience = self._patience()
+        return min(self._period, patience) if patience > 0 else self._period
 
     async def register(self) -> None:
         status = await self._status_now(None)
@@ -106,7 +130,7 @@ class OwnNode:
                 if due or not same_but_for_heartbeat(wanted, node.status):
                     await self._write_status(node)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._period):
+                async with asyncio.timeout(self._look_again()):
                     await self._changed.wait()
 
     def _look(self, old: Node | None, new: Node | None) -> None:
@@ -115,14 +139,22 @@ class OwnNode:
             if old is not None and new is not None and old.spec.unschedulable != new.spec.unschedulable:
                 tell_of_node(self._events, new, ["NodeNotSchedulable" if new.spec.unschedulable else "NodeSchedulable"])
 
+    def _unready(self) -> str:
+        if not self._networked:
+            return "the pod network is not ready"
+        return "container runtime is down" if self._patience() <= 0 else ""
+
     async def _status_now(self, old: NodeStatus | None) -> NodeStatus:
+        if self._lost_at is None:
+            with suppress(RuntimeFault):  # what it had is true enough until it is back
+                self._images = await self._runtime.images()
         return node_status(
             self._who,
             self._machine,
             runtime_version=self._runtime_version,
             old=old,
-            images=await self._runtime.images(),
-            unready="" if self._networked else "the pod network is not ready",
+            images=self._images,
+            unready=self._unready(),
             now=self._clock.now().replace(microsecond=0),
             vitals=await asyncio.to_thread(self._vitals) if self._vitals is not None else None,
             networked=self._networked,

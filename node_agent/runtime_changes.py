@@ -21,9 +21,15 @@ AGAIN = Backoff(first=0.1, most=1.0)
 
 
 async def listen(
-    runtime: Runtime, *, changed: Callable[[str], None], missed: Callable[[], None], rng: Random, log: logging.Logger
+    runtime: Runtime,
+    *,
+    changed: Callable[[str], None],
+    lost: Callable[[], None],
+    back: Callable[[], None],
+    rng: Random,
+    log: logging.Logger,
 ) -> NoReturn:
-    """`changed` is called with the UID of each pod that is told of, `missed` when the runtime is back."""
+    """`changed` is called with the UID of each pod that is told of, `lost` when the runtime goes away, `back` after that."""
     failures, heard = 0, False
     while True:
         try:
@@ -34,10 +40,11 @@ async def listen(
                         continue
                     if heard:
                         log.info("the container runtime is back, after %d tries", failures)
-                        missed()
+                        back()
                     failures, heard = 0, True
         except (RuntimeFault, OSError) as error:
             if not failures:
                 log.warning("lost the container runtime, trying again: %s", error)
+                lost()
         await asyncio.sleep(AGAIN.delay(failures, rng))
         failures += 1

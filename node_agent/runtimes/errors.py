@@ -28,5 +28,5 @@ class CreateFailed(RuntimeFault):
         self.exit_code = exit_code
 
 
-class RuntimeUnavailable(RuntimeFault):
+class RuntimeUnavailable(RuntimeFault, ConnectionError):
     pass

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,14 +37,40 @@ from kubeapi.types.meta_v1 import ObjectMeta
 from node_agent.agent import NodeAgent
 from node_agent.dialing import PlainDialer
 from node_agent.node_object import Machine
+from node_agent.own_node import RUNTIME_PATIENCE
+from node_agent.runtimes.errors import RuntimeUnavailable
 from node_agent.runtimes.hollow import Behaviour, HollowRuntime
-from node_agent.runtimes.interface import Container, Login
+from node_agent.runtimes.interface import Container, ImageInfo, Login
 from sampan.node import NodeConfig, build
 from tests.unit.node_agent.memory_client import MemoryClient
 from tests.unit.node_agent.pods import IMAGE, pod, wish
 
 pytestmark = pytest.mark.looptime
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Leaving(HollowRuntime):
+    """An engine that can be away: its containers run on, and nobody can be asked about them."""
+
+    away = False
+
+    def _answer(self) -> None:
+        if self.away:
+            raise RuntimeUnavailable("connection refused")
+
+    async def list(self) -> Sequence[Container]:
+        self._answer()
+        return await super().list()
+
+    async def images(self) -> Sequence[ImageInfo]:
+        self._answer()
+        return await super().images()
+
+    async def changes(self) -> AsyncGenerator[str, None]:
+        self._answer()
+        async for uid in super().changes():
+            self._answer()
+            yield uid
 
 
 @dataclass
@@ -421,4 +447,24 @@ async def test_the_runtime_is_asked_only_when_something_may_have_changed_there()
     await runtime.stop(container.id, grace=0)
     await asyncio.sleep(1)
     assert runtime.lists > before
+    await world.end()
+
+
+async def test_a_node_whose_runtime_stays_away_says_so_in_time_and_when_it_is_back() -> None:
+    client, runtime = MemoryClient(), Leaving(clock=LoopClock(EPOCH))
+    world = started(client, runtime)
+
+    def says(status: str, message: str) -> bool:
+        node = client.objects[(Node, "", "n1")]
+        return any((c.type, c.status, c.message) == ("Ready", status, message) for c in node.status.conditions)
+
+    await world.begin()
+    begun = asyncio.get_running_loop().time()
+    runtime.away = True
+    runtime._tell("")  # what it was saying breaks off
+    await world.until(lambda: says("False", "container runtime is down"))
+    took = asyncio.get_running_loop().time() - begun
+    assert RUNTIME_PATIENCE <= took < RUNTIME_PATIENCE + 1
+    runtime.away = False
+    await world.until(lambda: says("True", "kubelet is posting ready status"), within=5)
     await world.end()

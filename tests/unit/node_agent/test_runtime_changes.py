@@ -40,14 +40,15 @@ class Restarting(HollowRuntime):
 
 async def test_what_was_missed_is_looked_for_as_soon_as_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    runtime, told, missed = Restarting(away=12.0), [], []
+    runtime, told, lost, back = Restarting(away=12.0), [], [], []
     loop = asyncio.get_running_loop()
     begun = loop.time()
     listening = asyncio.create_task(
         listen(
             runtime,
             changed=told.append,
-            missed=lambda: missed.append(loop.time() - begun),
+            lost=lambda: lost.append(loop.time() - begun),
+            back=lambda: back.append(loop.time() - begun),
             rng=Random(1),
             log=logging.getLogger("test"),
         )
@@ -56,7 +57,8 @@ async def test_what_was_missed_is_looked_for_as_soon_as_it_is_back(caplog: pytes
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     assert told == ["pod-1", "pod-2"]
-    [at] = missed
+    assert lost == [0.0]
+    [at] = back
     assert 12.0 <= at <= 12.0 + AGAIN.most * (1 + AGAIN.jitter)
     assert runtime.tries < 20
     assert [r.message for r in caplog.records] == [
