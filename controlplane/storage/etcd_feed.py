@@ -16,7 +16,7 @@ import grpc.aio
 from aetcd import rpc
 
 from controlplane.storage.errors import Compacted
-from controlplane.storage.etcd_batch import LAST_POSITION, POSITION_BITS, entry_of, is_text, public
+from controlplane.storage.etcd_batch import LAST_POSITION, POSITION_BITS, entry_of, public, text_of
 from controlplane.storage.etcd_link import Link
 from controlplane.storage.interface import Change
 from kubeapi.tasks import Backoff
@@ -124,16 +124,17 @@ class _Positions:
         if not self._previous:
             if entry is not None:
                 return Change("put", entry.key, entry.value, entry.revision)
-            if not is_text(kv.key):
+            key = text_of(kv.key)
+            if key is None:
                 return None
-            return Change("delete", kv.key.decode()[len(self._root) :], b"", self._next_deletion(kv))
+            return Change("delete", key[len(self._root) :], b"", self._next_deletion(kv))
         known = event.HasField("prev_kv")
         if not known and (event.type == rpc.Event.DELETE or kv.version > 1) and kv.mod_revision > self._needed:
             raise Compacted(public(kv.mod_revision, LAST_POSITION))
         held = entry_of(event.prev_kv, self._root) if known else None
         if entry is not None:
             return Change("put", entry.key, entry.value, entry.revision, held.value if held is not None else None)
-        if not is_text(kv.key):
+        if text_of(kv.key) is None:
             return None
         revision = self._next_deletion(kv)
         if held is None:
