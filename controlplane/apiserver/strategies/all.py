@@ -7,6 +7,8 @@ from random import Random
 
 from controlplane.apiserver.strategies.allocation import Allocator
 from controlplane.apiserver.strategies.batch import CronJobStrategy, JobStrategy
+from controlplane.apiserver.strategies.endpoints import EndpointSliceStrategy, EndpointsStrategy
+from controlplane.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
 from controlplane.apiserver.strategies.pod import PodStrategy
 from controlplane.apiserver.strategies.pod_admission import Surroundings
 from controlplane.apiserver.strategies.reviews import ReviewStrategy
@@ -14,7 +16,6 @@ from controlplane.apiserver.strategies.scaling import AutoscalerStrategy, Budget
 from controlplane.apiserver.strategies.service import ServiceStrategy
 from controlplane.apiserver.strategies.sets import DaemonSetStrategy, StatefulSetStrategy
 from controlplane.apiserver.strategies.simple import (
-    AsGivenStrategy,
     ConfigMapStrategy,
     EventStrategy,
     NamespaceStrategy,
@@ -34,7 +35,7 @@ from controlplane.apiserver.strategy import Strategy
 def all_strategies(
     *, allocator: Allocator, default_class: Callable[[], str], around: Surroundings, rng: Random
 ) -> dict[str, Strategy]:
-    review, rbac, plain = ReviewStrategy(), RbacStrategy(), AsGivenStrategy()
+    review, rbac = ReviewStrategy(), RbacStrategy()
     return {
         "pods": PodStrategy(around, rng),
         "services": ServiceStrategy(allocator),
@@ -43,7 +44,9 @@ def all_strategies(
         "configmaps": ConfigMapStrategy(),
         "secrets": SecretStrategy(),
         "events": EventStrategy(),
-        "endpoints": plain,
+        "endpoints": EndpointsStrategy(),
+        "endpointslices.discovery.k8s.io": EndpointSliceStrategy(),
+        "networkpolicies.networking.k8s.io": NetworkPolicyStrategy(),
         "persistentvolumes": PersistentVolumeStrategy(),
         "persistentvolumeclaims": PersistentVolumeClaimStrategy(default_class),
         "storageclasses.storage.k8s.io": StorageClassStrategy(),

@@ -136,13 +136,3 @@ class RbacStrategy(Strategy):
     """RBAC objects: names may hold colons."""
 
     name_rule = "path"
-
-
-class AsGivenStrategy(Strategy):
-    """Kinds without a status that others write: stored as given."""
-
-    def prepare_create(self, obj: Any) -> Any:
-        return obj
-
-    def prepare_update(self, new: Any, old: Any) -> Any:
-        return new

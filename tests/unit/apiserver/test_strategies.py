@@ -9,6 +9,8 @@ import pytest
 
 from controlplane.apiserver.strategies.allocation import Allocator
 from controlplane.apiserver.strategies.batch import JobStrategy
+from controlplane.apiserver.strategies.endpoints import EndpointSliceStrategy, EndpointsStrategy
+from controlplane.apiserver.strategies.networkpolicy import NetworkPolicyStrategy
 from controlplane.apiserver.strategies.pod import PodStrategy
 from controlplane.apiserver.strategies.pod_defaults import pull_policy
 from controlplane.apiserver.strategies.scaling import AutoscalerStrategy, BudgetStrategy, PriorityClassStrategy
@@ -20,7 +22,16 @@ from controlplane.apiserver.strategies.workload import DeploymentStrategy
 from controlplane.storage.embedded import EmbeddedStore
 from kubeapi.clock import SystemClock
 from kubeapi.codec import from_builtins
-from kubeapi.types import apps_v1, autoscaling_v2, batch_v1, core_v1, policy_v1, scheduling_v1
+from kubeapi.types import (
+    apps_v1,
+    autoscaling_v2,
+    batch_v1,
+    core_v1,
+    discovery_v1,
+    networking_v1,
+    policy_v1,
+    scheduling_v1,
+)
 
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
 MOUNTING = {"name": "c", "image": "i:1", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}
@@ -84,6 +95,21 @@ BASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "configmap": (ConfigMapStrategy(), core_v1.ConfigMap, {"data": {"k": "1"}}),
     "secret": (SecretStrategy(), core_v1.Secret, {"stringData": {"k": "1"}}),
     "node": (NodeStrategy(), core_v1.Node, {"spec": {"podCIDR": "10.244.1.0/24"}}),
+    "endpoints": (
+        EndpointsStrategy(),
+        core_v1.Endpoints,
+        {"subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]},
+    ),
+    "slice": (
+        EndpointSliceStrategy(),
+        discovery_v1.EndpointSlice,
+        {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"port": 80}]},
+    ),
+    "policy": (
+        NetworkPolicyStrategy(),
+        networking_v1.NetworkPolicy,
+        {"spec": {"podSelector": {}, "egress": [{"ports": [{"port": 80}]}]}},
+    ),
 }
 
 
@@ -147,6 +173,11 @@ def at(obj: Any, path: str) -> Any:
         ("secret", "type", "Opaque"),
         ("secret", "data", {"k": b"1"}),
         ("secret", "string_data", {}),
+        ("endpoints", "subsets.0.ports.0.protocol", "TCP"),
+        ("slice", "ports.0.protocol", "TCP"),
+        ("slice", "ports.0.name", ""),
+        ("policy", "spec.policy_types", ["Ingress", "Egress"]),
+        ("policy", "spec.egress.0.ports.0.protocol", "TCP"),
     ],
 )
 def test_defaults(kind: str, path: str, value: Any) -> None:
@@ -201,6 +232,15 @@ def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
         ("priority", {"value": 2_000_000_000}, "maximum allowed value of a user defined priority is 1000000000"),
         ("configmap", {"data": {"a b": "1"}}, "data[a b]: Invalid value"),
         ("secret", {"type": "kubernetes.io/tls"}, "data[tls.crt]: Required value"),
+        ("endpoints", {"subsets": [{"addresses": [{"ip": "ten"}]}]}, 'subsets[0].addresses[0].ip: Invalid value: "ten"'),
+        ("endpoints", {"subsets": [{"ports": [{"port": 80}, {"port": 81}]}]}, "subsets[0].ports[0].name: Required value"),
+        ("endpoints", {"subsets": [{"ports": [{"port": 0}]}]}, "subsets[0].ports[0].port: Invalid value: 0"),
+        ("slice", {"addressType": None}, "addressType: Required value"),
+        ("slice", {"addressType": "IPv6"}, 'endpoints[0].addresses[0]: Invalid value: "10.0.0.1": must be an IPv6 address'),
+        ("slice", {"endpoints": [{"addresses": []}]}, "endpoints[0].addresses: Required value"),
+        ("slice", {"ports": [{"port": 80}, {"port": 81}]}, 'ports[1].name: Duplicate value: ""'),
+        ("slice", {"ports": [{"protocol": "ICMP"}]}, 'ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"'),
+        ("policy", {"spec": {"policyTypes": ["Both"]}}, 'spec.policyTypes[0]: Unsupported value: "Both"'),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_told_with_its_path(kind: str, change: dict[str, Any], message: str) -> None:
@@ -245,6 +285,8 @@ def test_each_base_is_valid_and_may_stay_as_it_is(kind: str) -> None:
         ("secret", {"immutable": True}, {"immutable": True, "stringData": {"k": "2"}}, "data: Forbidden"),
         ("secret", {}, {"type": "other"}, "type: Invalid value"),
         ("node", {}, {"spec": {"podCIDR": "10.244.2.0/24"}}, "spec.podCIDR: Forbidden"),
+        ("slice", {}, {"addressType": "FQDN"}, "addressType: Invalid value"),
+        ("slice", {}, {"endpoints": []}, ""),
     ],
 )  # fmt: skip
 def test_what_may_change(kind: str, before: dict[str, Any], after: dict[str, Any], message: str) -> None:
