@@ -23,7 +23,6 @@ COMMANDS = {
     "scheduler": "the scheduler",
     "controllers": "the controllers",
     "node": "one node's agent",
-    "discover": "files that lead Prometheus to what the cluster knows of",
 }
 
 

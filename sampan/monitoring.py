@@ -28,7 +28,7 @@ class Host:
 
 
 PROMETHEUS = Identity("prometheus", "prometheus", ("system:monitoring",))
-"""Of the scraper, and of `sampan discover`, which finds for it what to scrape."""
+"""Of the scraper, which finds what to scrape by itself."""
 SETUP = Identity("monitoring", "monitoring-setup", ("system:masters",))
 """Applies the manifest, once."""
 
