@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.apiserver.server import Tls, api_server
 from controlplane.storage.embedded import EmbeddedStore
 from hack.metrics import names as documented
+from kubeapi.client.interface import Write
 from kubeapi.clock import SystemClock
 from kubeapi.errors import Forbidden
 from kubeapi.pb.sampan.v1 import api_pb2 as pb
@@ -156,9 +157,9 @@ async def test_the_store_and_the_watch_cache_tell_what_they_do(world: World) -> 
     http = await world.http()
     before = (await scrape(http)).sum("sampan_store_batch_size_count")
     async with world.grpc() as client:
-        names = [f"m{i}" for i in range(20)]
-        metas = [ObjectMeta(name=name, namespace="default") for name in names]
-        await asyncio.gather(*(client.create(ConfigMap(metadata=meta)) for meta in metas))
+        metas = [ObjectMeta(name=f"m{i}", namespace="default") for i in range(20)]
+        made = await client.batch([Write("create", ConfigMap(metadata=meta), namespace="default") for meta in metas])
+        assert not any(one.error for one in made)
     await http.ask("GET", CM)
     told = await scrape(http)
     done = {"operation": "create", "type": "configmaps"}
