@@ -30,21 +30,24 @@ async def listen(
     log: logging.Logger,
 ) -> NoReturn:
     """`changed` is called with the UID of each pod that is told of, `lost` when the runtime goes away, `back` after that."""
-    failures, heard = 0, False
+    failures, away = 0, False
     while True:
+        reason: Exception | str = "it ended its stream of events"
         try:
             async with aclosing(runtime.changes()) as changes:
                 async for uid in changes:
                     if uid:
                         changed(uid)
                         continue
-                    if heard:
+                    if away:
                         log.info("the container runtime is back, after %d tries", failures)
                         back()
-                    failures, heard = 0, True
+                    failures, away = 0, False
         except (RuntimeFault, OSError) as error:
-            if not failures:
-                log.warning("lost the container runtime, trying again: %s", error)
-                lost()
+            reason = error
+        if not away:
+            away = True
+            log.warning("lost the container runtime, trying again: %s", reason)
+            lost()
         await asyncio.sleep(AGAIN.delay(failures, rng))
         failures += 1

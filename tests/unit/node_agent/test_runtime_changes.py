@@ -19,10 +19,10 @@ pytestmark = pytest.mark.looptime
 class Restarting(HollowRuntime):
     """Away from the end of its first stream on, for some seconds."""
 
-    def __init__(self, away: float) -> None:
+    def __init__(self, away: float, *, at_first: bool = False) -> None:
         super().__init__(clock=LoopClock(datetime(2026, 1, 1, tzinfo=UTC)))
-        self._away, self._streams, self.tries = away, 0, 0
-        self._back_at = 0.0
+        self._away, self._streams, self.tries = away, int(at_first), 0
+        self._back_at = asyncio.get_running_loop().time() + away if at_first else 0.0
 
     async def changes(self) -> AsyncGenerator[str, None]:
         now = asyncio.get_running_loop().time()
@@ -65,3 +65,43 @@ async def test_what_was_missed_is_looked_for_as_soon_as_it_is_back(caplog: pytes
         "lost the container runtime, trying again: the engine ended its event stream",
         f"the container runtime is back, after {runtime.tries + 1} tries",
     ]
+
+
+async def test_a_runtime_that_is_away_when_we_begin_is_told_to_be_back() -> None:
+    runtime, lost, back = Restarting(away=5.0, at_first=True), [], []
+    loop = asyncio.get_running_loop()
+    listening = asyncio.create_task(
+        listen(
+            runtime,
+            changed=lambda uid: None,
+            lost=lambda: lost.append(loop.time()),
+            back=lambda: back.append(loop.time()),
+            rng=Random(1),
+            log=logging.getLogger("test"),
+        )
+    )
+    await asyncio.sleep(10)
+    assert (len(lost), len(back)) == (1, 1)
+    await runtime.close()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_stream_that_ends_without_a_word_is_a_runtime_that_is_lost() -> None:
+    runtime, told = HollowRuntime(clock=LoopClock(datetime(2026, 1, 1, tzinfo=UTC))), []
+    listening = asyncio.create_task(
+        listen(
+            runtime,
+            changed=told.append,
+            lost=lambda: told.append("lost"),
+            back=lambda: told.append("back"),
+            rng=Random(1),
+            log=logging.getLogger("test"),
+        )
+    )
+    await asyncio.sleep(1)
+    await runtime.close()
+    await asyncio.sleep(1)
+    assert told == ["lost", "back"]
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
