@@ -153,8 +153,9 @@ class Changes(Reads):
         ]
         if old is not None:
             faults += strategy.validate_update(new, old)
-        if faults:
-            raise Invalid.of(resource.kind, resource.group, new.metadata.name, faults)
+        if faults:  # a value that the schema refuses a strategy may refuse, too: it is told once
+            told = {str(fault): fault for fault in faults}
+            raise Invalid.of(resource.kind, resource.group, new.metadata.name, told.values())
 
     def _warn(self, ctx: RequestContext, resource: Resource, obj: Any) -> None:
         """Each text once, however often the write is tried."""

@@ -13,7 +13,8 @@ from controlplane.apiserver.context import RequestContext
 from kubeapi import codec
 from kubeapi.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from kubeapi.meta import replace
-from kubeapi.types import apps_v1, autoscaling_v1, core_v1, meta_v1
+from kubeapi.scheme import SCHEME
+from kubeapi.types import apps_v1, autoscaling_v1, core_v1, discovery_v1, meta_v1, networking_v1
 from tests.component.api_world import (
     CONFIG,
     CTX,
@@ -89,6 +90,48 @@ async def test_a_faulty_deployment_is_told_which_field(api: Api, change: dict[st
     with pytest.raises(Invalid) as caught:
         await api.create(CTX, DEPLOYMENTS, "default", deployment(**change))
     assert message in str(caught.value)
+
+
+PROTOCOL = 'protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"'
+POLICY_RULE = networking_v1.NetworkPolicyIngressRule(ports=[networking_v1.NetworkPolicyPort(protocol="ICMP")])
+
+
+@pytest.mark.parametrize(
+    ("obj", "message"),
+    [
+        (
+            core_v1.Pod(
+                spec=core_v1.PodSpec(containers=[core_v1.Container(name="c", image="i:1")], restart_policy="Often")
+            ),
+            'spec.restartPolicy: Unsupported value: "Often": supported values: "Always", "Never", "OnFailure"',
+        ),
+        (
+            core_v1.Service(spec=core_v1.ServiceSpec(ports=[core_v1.ServicePort(port=80, protocol="ICMP")])),
+            f"spec.ports[0].{PROTOCOL}",
+        ),
+        (
+            core_v1.Endpoints(subsets=[core_v1.EndpointSubset(ports=[core_v1.EndpointPort(port=1, protocol="ICMP")])]),
+            f"subsets[0].ports[0].{PROTOCOL}",
+        ),
+        (
+            discovery_v1.EndpointSlice(
+                address_type="IPv4", ports=[discovery_v1.EndpointPort(port=80, protocol="ICMP")]
+            ),
+            f"ports[0].{PROTOCOL}",
+        ),
+        (
+            networking_v1.NetworkPolicy(spec=networking_v1.NetworkPolicySpec(ingress=[POLICY_RULE])),
+            f"spec.ingress[0].ports[0].{PROTOCOL}",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+async def test_a_value_that_schema_and_strategy_refuse_is_told_once(api: Api, obj: Any, message: str) -> None:
+    obj = replace(obj, metadata=meta_v1.ObjectMeta(name="x"))
+    with pytest.raises(Invalid) as caught:
+        await api.create(CTX, SCHEME.resource_of(type(obj)), "default", obj)
+    assert str(caught.value).endswith(f'"x" is invalid: {message}')
+    assert len(caught.value.causes) == 1
 
 
 async def test_dry_run_stores_nothing(api: Api) -> None:

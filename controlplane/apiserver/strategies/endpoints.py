@@ -13,7 +13,6 @@ from kubeapi.errors import FieldError
 from kubeapi.meta import replace
 from kubeapi.types import core_v1, discovery_v1
 
-PROTOCOLS = ("TCP", "UDP", "SCTP")
 ADDRESS_TYPES = ("IPv4", "IPv6", "FQDN")
 _KINDS: dict[str, type[IPv4Address | IPv6Address]] = {"IPv4": IPv4Address, "IPv6": IPv6Address}
 MOST_ENDPOINTS, MOST_ADDRESSES = 1000, 100
@@ -43,14 +42,14 @@ class EndpointsStrategy(Strategy):
             for k, port in enumerate(subset.ports):
                 if len(subset.ports) > 1 and not port.name:
                     yield required(f"{where}.ports[{k}].name")
-                yield from _port(f"{where}.ports[{k}]", port.port, port.protocol)
+                yield from _port(f"{where}.ports[{k}]", port.port)
 
 
 class EndpointSliceStrategy(Strategy):
     def default(self, obj: discovery_v1.EndpointSlice) -> discovery_v1.EndpointSlice:
-        if all(port.protocol is not None and port.name is not None for port in obj.ports):
+        if all(port.protocol and port.name is not None for port in obj.ports):
             return obj
-        ports = [replace(p, name=p.name or "", protocol="TCP" if p.protocol is None else p.protocol) for p in obj.ports]
+        ports = [replace(p, name=p.name or "", protocol=p.protocol or "TCP") for p in obj.ports]
         return replace(obj, ports=ports)
 
     def validate(self, obj: discovery_v1.EndpointSlice) -> Iterator[FieldError]:
@@ -74,17 +73,15 @@ class EndpointSliceStrategy(Strategy):
             if (port.name or "") in names:
                 yield duplicate(f"ports[{i}].name", port.name or "")
             names.add(port.name or "")
-            yield from _port(f"ports[{i}]", port.port, port.protocol)
+            yield from _port(f"ports[{i}]", port.port)
 
     def validate_update(self, new: discovery_v1.EndpointSlice, old: discovery_v1.EndpointSlice) -> Iterator[FieldError]:
         yield from immutable("addressType", new.address_type, old.address_type)
 
 
-def _port(where: str, port: int | None, protocol: str | None) -> Iterator[FieldError]:
+def _port(where: str, port: int | None) -> Iterator[FieldError]:
     if port is not None and not 0 < port < 65536:
         yield invalid(f"{where}.port", port, "must be between 1 and 65535, inclusive")
-    if protocol not in PROTOCOLS:
-        yield unsupported(f"{where}.protocol", protocol or "", PROTOCOLS)
 
 
 def _is_ip(text: str, kind: type[IPv4Address | IPv6Address]) -> bool:

@@ -11,7 +11,6 @@ from kubeapi.meta import replace
 from kubeapi.types import networking_v1
 
 TYPES = ("Ingress", "Egress")
-PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
 class NetworkPolicyStrategy(Strategy):
@@ -26,16 +25,7 @@ class NetworkPolicyStrategy(Strategy):
         for i, type_ in enumerate(obj.spec.policy_types):
             if type_ not in TYPES:
                 yield unsupported(f"spec.policyTypes[{i}]", type_, TYPES)
-        for field, several in (
-            ("ingress", [rule.ports for rule in obj.spec.ingress]),
-            ("egress", [rule.ports for rule in obj.spec.egress]),
-        ):
-            for i, ports in enumerate(several):
-                for k, port in enumerate(ports):
-                    if port.protocol not in PROTOCOLS:
-                        where = f"spec.{field}[{i}].ports[{k}].protocol"
-                        yield unsupported(where, port.protocol or "", PROTOCOLS)
 
 
 def _with_protocols(ports: list[networking_v1.NetworkPolicyPort]) -> list[networking_v1.NetworkPolicyPort]:
-    return [port if port.protocol is not None else replace(port, protocol="TCP") for port in ports]
+    return [port if port.protocol else replace(port, protocol="TCP") for port in ports]

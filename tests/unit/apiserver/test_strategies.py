@@ -239,7 +239,6 @@ def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
         ("slice", {"addressType": "IPv6"}, 'endpoints[0].addresses[0]: Invalid value: "10.0.0.1": must be an IPv6 address'),
         ("slice", {"endpoints": [{"addresses": []}]}, "endpoints[0].addresses: Required value"),
         ("slice", {"ports": [{"port": 80}, {"port": 81}]}, 'ports[1].name: Duplicate value: ""'),
-        ("slice", {"ports": [{"protocol": "ICMP"}]}, 'ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"'),
         ("policy", {"spec": {"policyTypes": ["Both"]}}, 'spec.policyTypes[0]: Unsupported value: "Both"'),
     ],
 )  # fmt: skip
