@@ -61,7 +61,10 @@ _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}
 
 def parse(text: str) -> list[Node]:
     """Raises TemplateError."""
-    return _Reader(text).whole()
+    try:
+        return _Reader(text).whole()
+    except RecursionError:
+        raise _fault(1, "blocks or parentheses stand too deep in one another") from None
 
 
 def _tokens(text: str) -> Iterator[Token]:

@@ -51,16 +51,16 @@ def prepare(name: str, verb: Verb, words: list[str], io: Streams, environ: dict[
         return _code(failed), False
     if chosen.is_local(args):
         local = Local(io=io, environ=environ, kubeconfig=args.kubeconfig, context=args.context)
-        return _told(chosen.run(args, local), io, failed), chosen.awaits
-    return _told(_remote(args, chosen, io, environ, failed), io, failed), True
+        return told(chosen.run(args, local), io, failed), chosen.awaits
+    return told(_remote(args, chosen, io, environ, failed), io, failed), True
 
 
 async def _code(code: int) -> int:
     return code
 
 
-async def _told(work: Work, io: Streams, failed: int) -> int:
-    """With what goes wrong as text."""
+async def told(work: Work, io: Streams, failed: int) -> int:
+    """Its exit code; what goes wrong is told, and a person who named a wrong file sees no traceback."""
     try:
         return await work
     except (UsageError, Failed) as error:
@@ -70,6 +70,9 @@ async def _told(work: Work, io: Streams, failed: int) -> int:
         return error.code if isinstance(error, Failed) and error.code != 1 else failed
     except BrokenPipeError:
         raise
+    except UnicodeDecodeError as error:
+        io.fail(f"a file that was named is no text: {error}")
+        return failed
     except (OSError, TimeoutError, RuntimeError) as error:
         io.fail(str(error) or "timed out")
         return failed

@@ -27,9 +27,9 @@ from controlplane.storage.embedded import EmbeddedStore
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import Clock, SystemClock
 from kubeapi.pb.sampan.v1 import api_pb2_grpc
-from kubectl_lite.errors import Failed, UsageError
+from kubectl_lite.errors import UsageError
 from kubectl_lite.names import Names
-from kubectl_lite.running import build_flags, run_in, subcommand
+from kubectl_lite.running import FAILED, build_flags, run_in, subcommand, told
 from kubectl_lite.server import Server
 from kubectl_lite.session import Session
 from kubectl_lite.streams import Streams
@@ -125,10 +125,10 @@ class World:
                 here=self.here,
                 address=self.address,
             )
-            return await run_in(chosen, args, session)
-        except (UsageError, Failed) as error:
+        except UsageError as error:
             streams.fail(str(error))
-            return getattr(error, "code", 1)
+            return FAILED.get(words[0], 1)
+        return await told(run_in(chosen, args, session), streams, FAILED.get(words[0], 1))
 
     async def ok(self, *words: str, stdin: bytes = b"") -> str:
         result = await self.run(*words, stdin=stdin)

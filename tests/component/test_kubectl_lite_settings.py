@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +62,24 @@ async def test_whoami_tells_the_user_and_the_groups(w: World) -> None:
     lines = (await w.ok("auth", "whoami")).splitlines()
     assert lines[0].split() == ["ATTRIBUTE", "VALUE"] and lines[1].split() == ["Username", "admin"]
     assert lines[-1].startswith("Groups") and "system:masters" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["apply", "-f"],
+        ["get", "ns", "-o", "jsonpath-file="],
+        ["get", "ns", "-o", "custom-columns-file="],
+        ["get", "ns", "-o", "go-template-file="],
+        ["patch", "ns", "default", "--patch-file="],
+    ],
+    ids=lambda words: " ".join(words),
+)
+async def test_a_file_that_is_no_text_is_told_without_a_traceback(w: World, words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "program"
+    file.write_bytes(b"\x7fELF\xff\xfe\x00")
+    *first, last = words
+    given = [*first, last + str(file)] if last.endswith("=") else [*words, str(file)]
+    said = await w.run(*given)
+    assert said.code == 1
+    assert said.err.startswith("error: ") and "is no text: " in said.err

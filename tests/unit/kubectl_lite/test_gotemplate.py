@@ -113,3 +113,11 @@ def test_nonsense_is_refused_and_breaks_nothing(words: list[str], frame: str) ->
 )  # fmt: skip
 def test_numbers_with_a_point_are_printed_as_short_as_go_does(value: float, text: str) -> None:
     assert shortest(value) == text
+
+
+@pytest.mark.parametrize(
+    "template", ["{{" + "(" * 5000 + "1" + ")" * 5000 + "}}", "{{if 1}}" * 5000 + "{{end}}" * 5000]
+)
+def test_what_is_nested_too_deep_is_refused(template: str) -> None:
+    with pytest.raises(TemplateError, match="too deep"):
+        compiled(template)
