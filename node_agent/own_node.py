@@ -145,9 +145,7 @@ class OwnNode:
         return "container runtime is down" if self._patience() <= 0 else ""
 
     async def _status_now(self, old: NodeStatus | None) -> NodeStatus:
-        if self._lost_at is None:
-            with suppress(RuntimeFault):  # what it had is true enough until it is back
-                self._images = await self._runtime.images()
+        await self._look_at_images()
         return node_status(
             self._who,
             self._machine,
@@ -159,6 +157,15 @@ class OwnNode:
             vitals=await asyncio.to_thread(self._vitals) if self._vitals is not None else None,
             networked=self._networked,
         )
+
+    async def _look_at_images(self) -> None:
+        """What the runtime had is true enough until it is back. One that hangs keeps its stream of events, and is found out here."""
+        begun = self._clock.monotonic()
+        try:
+            self._images = await self._runtime.images()
+            self._lost_at = None
+        except RuntimeFault:
+            self._lost_at = begun if self._lost_at is None else self._lost_at
 
     async def _write_status(self, node: Node) -> None:
         while True:

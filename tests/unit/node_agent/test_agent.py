@@ -468,3 +468,19 @@ async def test_a_node_whose_runtime_stays_away_says_so_in_time_and_when_it_is_ba
     runtime.away = False
     await world.until(lambda: says("True", "kubelet is posting ready status"), within=5)
     await world.end()
+
+
+async def test_a_runtime_that_hangs_with_its_stream_open_is_found_out() -> None:
+    client, runtime = MemoryClient(), Leaving(clock=LoopClock(EPOCH))
+    world = started(client, runtime)
+
+    def is_ready() -> bool:
+        node = client.objects[(Node, "", "n1")]
+        return any((c.type, c.status) == ("Ready", "True") for c in node.status.conditions)
+
+    await world.begin()
+    runtime.away = True
+    await world.until(lambda: not is_ready(), within=120)
+    runtime.away = False
+    await world.until(is_ready, within=120)
+    await world.end()
