@@ -18,12 +18,14 @@ from kubernetes import client, config
 from kubernetes.stream import portforward, stream
 api = client.CoreV1Api(config.new_client_from_config(sys.argv[1]))
 """
+# The shell stays until its line was read: readline_stdout forgets a line that comes in one batch with the end.
 EXEC = """
-command = ["sh", "-c", "read a; echo heard $a; exit 3"]
+command = ["sh", "-c", "read a; echo heard $a; read b; exit 3"]
 words = {"stderr": True, "stdout": True, "stdin": True, "tty": False, "_preload_content": False}
 shell = stream(api.connect_get_namespaced_pod_exec, "web", "default", command=command, **words)
 shell.write_stdin("you\\n")
 line = shell.readline_stdout(timeout=10)
+shell.write_stdin("bye\\n")
 shell.run_forever(timeout=10)
 print(json.dumps([line, shell.returncode]))
 """
