@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 
 import uvloop
 
@@ -77,7 +77,7 @@ async def serving(args: argparse.Namespace) -> AsyncIterator[ApiServer]:
         async with api_server(
             store=store,
             clock=SystemClock(),
-            rng=SystemRandom(),
+            rng=Random(),
             tls=tls,
             host=args.bind,
             port=args.port,

@@ -5,7 +5,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random, SystemRandom
+from random import Random
 
 import uvloop
 
@@ -152,7 +152,7 @@ async def one_term(
 
 async def _serve(args: argparse.Namespace) -> None:
     config = await asyncio.to_thread(load, str(args.kubeconfig))
-    clock, rng, metrics = SystemClock(), SystemRandom(), Metrics()
+    clock, rng, metrics = SystemClock(), Random(), Metrics()
     async with grpc_client.connect(
         config.grpc,
         ca=config.ca,

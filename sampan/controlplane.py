@@ -14,7 +14,7 @@ import argparse
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from random import SystemRandom
+from random import Random
 
 import uvloop
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda: None) -> None:
     """Until cancelled; raises what ends the server. `ready` is called when clients may come."""
-    clock, rng = SystemClock(), SystemRandom()
+    clock, rng = SystemClock(), Random()
     scheduling, controlling = SchedulerMetrics(), ControllerMetrics()
     ca = await asyncio.to_thread((args.pki / "ca.crt").read_bytes)
     registry = health.Together([scheduling.registry, controlling.registry])

@@ -5,7 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random, SystemRandom
+from random import Random
 
 import uvloop
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _serve(args: argparse.Namespace) -> None:
     config = await asyncio.to_thread(load, str(args.kubeconfig))
-    clock, rng, metrics = SystemClock(), SystemRandom(), Metrics()
+    clock, rng, metrics = SystemClock(), Random(), Metrics()
     async with grpc_client.connect(
         config.grpc,
         ca=config.ca,

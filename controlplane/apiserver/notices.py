@@ -7,9 +7,11 @@ A path has JSON names; `[]` stands for each element of a list. A field counts as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from kubeapi.remembered import by_identity
 from kubeapi.schema import descriptor_of, fields_of, reader
 
 KINDS: dict[str, str] = {
@@ -91,6 +93,12 @@ def notices(qualified: str, obj: Any) -> Iterator[str]:
         yield from (f"{where}: {value}: {reason}" for where, found, reason in _at(obj, tree, "") if found == value)
     if (whole := _TREES.get(qualified)) is not None:
         yield from (f"{where}: {reason}" for where, _, reason in _at(obj, whole, ""))
+    if (path := _TEMPLATES.get(qualified)) is not None and (spec := _pod_spec(obj, qualified)) is not None:
+        yield from _of_pod_spec(spec, path)
+
+
+def _attribute(json_name: str) -> str:
+    return re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", json_name)
 
 
 class _Tree:
@@ -123,23 +131,29 @@ def _tree_of(table: dict[str, str]) -> _Tree:
     return tree
 
 
-_TREES: dict[str, _Tree] = {
-    qualified: _tree_of(
-        FIELDS.get(qualified, {})
-        | (
-            {f"{_TEMPLATES[qualified]}.{path}": text for path, text in POD_SPEC.items()}
-            if qualified in _TEMPLATES
-            else {}
-        )
-    )
-    for qualified in {*FIELDS, *_TEMPLATES}
-}
+_TREES = {qualified: _tree_of(table) for qualified, table in FIELDS.items()}
+_POD_SPEC_TREE = _tree_of(POD_SPEC)
+_STEPS = {qualified: [_attribute(name) for name in path.split(".")] for qualified, path in _TEMPLATES.items()}
 
 
 _VALUE_TREES = {
     qualified: [(_tree_of({path: reason}), value) for (path, value), reason in values.items()]
     for qualified, values in VALUES.items()
 }
+
+
+def _pod_spec(obj: Any, qualified: str) -> Any | None:
+    for attribute in _STEPS[qualified]:
+        if obj is None:
+            return None
+        obj = getattr(obj, attribute)
+    return obj
+
+
+@by_identity()
+def _of_pod_spec(spec: Any, path: str) -> tuple[str, ...]:
+    """Many objects have one spec; `path` is one of few texts."""
+    return tuple(f"{where}: {reason}" for where, _, reason in _at(spec, _POD_SPEC_TREE, path))
 
 
 def _at(value: Any, tree: _Tree, path: str) -> Iterator[tuple[str, Any, str]]:

@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from kubeapi.errors import FieldError
+from kubeapi.remembered import by_identity
 from kubeapi.schema import FieldInfo, descriptor_of, fields_of, reader
+from kubeapi.types import core_v1
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -143,6 +145,10 @@ def structural_faults(obj: Any) -> Iterator[FieldError]:
 
 
 def _fits(value: Any) -> bool:
+    return _shared_fits(value) if type(value) is core_v1.PodSpec else _all_fit(value)
+
+
+def _all_fit(value: Any) -> bool:
     read, infos = _limited(type(value))
     for inner, info in zip(read(value), infos, strict=True):
         if not inner:
@@ -160,6 +166,9 @@ def _fits(value: Any) -> bool:
             return False
     return True
 
+
+_shared_fits = by_identity()(_all_fit)
+"""Of what many objects have in common."""
 
 _Limited = tuple[Callable[[Any], Sequence[Any]], Sequence[FieldInfo]]
 _LIMITED: dict[Any, _Limited] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from controlplane.apiserver.server import ApiServer, Tls, api_server
@@ -271,3 +272,35 @@ async def test_a_watch_ends_when_its_time_is_up_through_both_doors(world: World)
         request = pb.WatchRequest(type=pb.TypeRef(version="v1", resource="configmaps"), timeout_seconds=1)
         assert [reply async for reply in client._stub.Watch(request)] == []
     assert 1.9 < asyncio.get_running_loop().time() - begun < 10
+
+
+async def test_pods_of_one_template_share_their_spec(world: World) -> None:
+    """Read, filled in and looked at once; what their namespace and their own words make different stays different."""
+    http = await world.http()
+
+    async def create(name: str, **spec: Any) -> core_v1.PodSpec:
+        container = {"name": "main", "image": "busybox:1", "resources": {"limits": {"cpu": "0.5"}}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {"containers": [container], **spec},
+        }
+        status, _, answer = await http.ask("POST", "/api/v1/namespaces/default/pods", json.dumps(body).encode())
+        assert status == 201, answer
+        held = world.server.api.cache.get(f"/registry/core/pods/default/{name}")
+        assert held is not None and json.loads(answer)["spec"]["containers"][0]["resources"]["requests"] == {
+            "cpu": "500m"
+        }
+        return held.object.spec  # type: ignore[no-any-return]
+
+    first, second, other = await create("a"), await create("b"), await create("c", restartPolicy="Never")
+    assert first is second
+    assert (first.restart_policy, other.restart_policy) == ("Always", "Never")
+    account = core_v1.ServiceAccount(
+        metadata=meta_v1.ObjectMeta(name="default"), image_pull_secrets=[core_v1.LocalObjectReference(name="s")]
+    )
+    path = "/api/v1/namespaces/default/serviceaccounts"
+    assert (await http.ask("POST", path, msgspec.json.encode(account)))[0] == 201
+    third, fourth = await create("d"), await create("e")
+    assert third is fourth and third.image_pull_secrets == account.image_pull_secrets

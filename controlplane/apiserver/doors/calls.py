@@ -16,18 +16,16 @@ from controlplane.apiserver.auth.authn import Authenticator, User
 from controlplane.apiserver.auth.authz import Attributes, Authorizer
 from controlplane.apiserver.auth.impersonation import become, wish_of
 from controlplane.apiserver.context import RequestContext
-from controlplane.apiserver.doors.negotiate import Encoding, yaml_object
+from controlplane.apiserver.doors.bodies import MISSING, Bodies, body_type
+from controlplane.apiserver.doors.negotiate import Encoding
 from controlplane.apiserver.items import ApiEvent, Item, ListResult
 from controlplane.apiserver.usage import GROUP as USAGE
 from controlplane.apiserver.usage import UsageApi
-from controlplane.apiserver.wishes import PatchKind, report_problems
-from kubeapi import codec
-from kubeapi.errors import BadRequest, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
+from controlplane.apiserver.wishes import PatchKind
+from kubeapi.errors import BadRequest, Invalid, MethodNotAllowed, NotFound
 from kubeapi.meta import replace
 from kubeapi.scheme import SCHEME, Resource
-from kubeapi.types import autoscaling_v1, core_v1, meta_v1, policy_v1
 
-MISSING = "the server could not find the requested resource"
 PARENT_WRITES = ("binding", "eviction")
 """Subresources whose POST answers with a Status, not with an object."""
 
@@ -64,6 +62,7 @@ class Calls:
     ) -> None:
         self.api = api
         self._usage = usage
+        self._bodies = Bodies()
         self.authenticator = authenticator
         self.authorizer = authorizer
 
@@ -130,8 +129,7 @@ class Calls:
             raise MethodNotAllowed("POST is for collections and subresources, not for a single object")
         if resource.namespaced and not namespace:
             raise BadRequest("namespace: an object of this kind is created in a namespace")
-        type_ = body_type(resource, subresource)
-        obj = decode(ctx, type_, body, encoding)
+        obj = self._bodies.decode(ctx, body_type(resource, subresource), body, encoding)
         if resource.plural == "bindings" and not subresource:  # the old way to bind
             resource, name, subresource = find("", "v1", "pods"), obj.metadata.name, "binding"
         if subresource and obj.metadata.name and obj.metadata.name != name:
@@ -150,7 +148,7 @@ class Calls:
     ) -> Item:
         if not name:
             raise MethodNotAllowed("PUT is for a single object")
-        obj = decode(ctx, body_type(resource, subresource), body, encoding)
+        obj = self._bodies.decode(ctx, body_type(resource, subresource), body, encoding)
         metadata = obj.metadata
         if metadata.name and metadata.name != name:
             raise BadRequest(f"the name of the object ({metadata.name}) does not match the name on the URL ({name})")
@@ -176,57 +174,3 @@ class Calls:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequest(f"the patch is not JSON: {error}") from error
         return await self.api.patch(ctx, resource, namespace, name, plain, kind, subresource=subresource)
-
-
-def body_type(resource: Resource, subresource: str) -> Any:
-    """The Struct that a body is of. NotFound for a subresource that takes none."""
-    if subresource in ("", "status", "finalize", "ephemeralcontainers"):
-        return resource.type
-    if subresource == "scale" and resource.scale:
-        return autoscaling_v1.Scale
-    if resource.plural == "pods" and subresource == "binding":
-        return core_v1.Binding
-    if resource.plural == "pods" and subresource == "eviction":
-        return policy_v1.Eviction
-    if resource.plural == "serviceaccounts" and subresource == "token":
-        from kubeapi.types import authentication_v1
-
-        return authentication_v1.TokenRequest
-    raise NotFound(MISSING)
-
-
-def decode(ctx: RequestContext, type_: Any, body: bytes, encoding: Encoding) -> Any:
-    """Raises BadRequest: also for a body of another kind."""
-    if not body:
-        raise BadRequest("the request has no body")
-    if encoding == "protobuf":
-        obj = codec.decode_protobuf(type_, body)
-    elif encoding == "yaml":
-        obj, problems = codec.from_builtins_strict(type_, yaml_object(body))
-        report_problems(ctx, problems)
-    elif ctx.field_validation == "Ignore":
-        obj = codec.decode(type_, body)
-    else:
-        obj, problems = codec.decode_strict(type_, body)
-        report_problems(ctx, problems)
-    expected = SCHEME.resource_of(type_)
-    if obj.kind != expected.kind or obj.api_version != expected.api_version:
-        old_eviction = expected.kind == "Eviction" and obj.kind == "Eviction" and obj.api_version == "policy/v1beta1"
-        if not old_eviction:
-            raise BadRequest(
-                f"{obj.kind} in version {obj.api_version!r} does not match what is expected here: "
-                f"{expected.kind} in version {expected.api_version!r}"
-            )
-    return obj
-
-
-def delete_options(body: bytes, encoding: Encoding) -> meta_v1.DeleteOptions:
-    if not body:
-        return meta_v1.DeleteOptions()
-    if encoding == "protobuf":
-        return codec.decode_protobuf(meta_v1.DeleteOptions, body)
-    if encoding == "yaml":
-        return codec.from_builtins(meta_v1.DeleteOptions, yaml_object(body))
-    if encoding != "json":
-        raise UnsupportedMediaType("DeleteOptions are read as JSON, protobuf or YAML")
-    return codec.decode(meta_v1.DeleteOptions, body)

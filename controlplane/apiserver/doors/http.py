@@ -22,7 +22,8 @@ from controlplane.apiserver.auth.impersonation import PREFIX, wished
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors import encode
 from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
-from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, delete_options, find
+from controlplane.apiserver.doors.bodies import delete_options
+from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, find
 from controlplane.apiserver.doors.http_messages import Reply, Request
 from controlplane.apiserver.doors.metrics import NOWHERE, READS, Metrics, Where, scope_of
 from controlplane.apiserver.doors.negotiate import (

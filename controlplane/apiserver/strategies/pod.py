@@ -1,12 +1,24 @@
-"""Pods: created Pending, changed in little, deleted with grace by their node."""
+"""Pods: created Pending, changed in little, deleted with grace by their node.
+
+Pods of one template come with one spec, the same object (kubeapi.codec_shared). What follows from it alone, or from it and
+the same account and class, is worked out for the first of them and shared by all: defaults, admission, faults.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import ClassVar
 
-from controlplane.apiserver.strategies.pod_admission import Surroundings, all_there, with_account, with_priority
+from controlplane.apiserver.strategies.pod_admission import (
+    Surroundings,
+    account_of,
+    all_there,
+    class_of,
+    has_ca,
+    with_account,
+    with_priority,
+)
 from controlplane.apiserver.strategies.pod_defaults import default_pod_spec
 from controlplane.apiserver.strategies.pod_validation import pod_spec_faults
 from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
@@ -14,7 +26,8 @@ from controlplane.apiserver.validation import forbidden, invalid
 from kubeapi.errors import FieldError
 from kubeapi.meta import name_suffix, replace
 from kubeapi.quantity import parse
-from kubeapi.types import core_v1
+from kubeapi.remembered import by_identity
+from kubeapi.types import core_v1, scheduling_v1
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -39,29 +52,33 @@ class PodStrategy(Strategy):
         self._around = around or Surroundings()
         self._rng = rng or Random(0)
 
+        @by_identity()
+        def admitted(
+            spec: core_v1.PodSpec,
+            account: core_v1.ServiceAccount | None,
+            found: scheduling_v1.PriorityClass | None,
+            ca: bool,
+        ) -> core_v1.Pod:
+            return _admitted(spec, account, found, ca, lambda: name_suffix(self._rng))
+
+        self._admitted = admitted
+
     def default(self, obj: core_v1.Pod) -> core_v1.Pod:
-        return replace(obj, spec=default_pod_spec(obj.spec))
+        return replace(obj, spec=_defaulted(obj.spec))
 
     def must_see_newest(self, obj: core_v1.Pod) -> bool:
         return not all_there(obj.spec, obj.metadata.namespace, self._around)
 
     def prepare_create(self, obj: core_v1.Pod) -> core_v1.Pod:
         """Admission: a service account and its token, tolerations for a lost node, the priority of its class."""
-        spec = obj.spec
-        account = spec.service_account_name or "default"
-        spec = replace(
-            spec,
-            service_account_name=account,
-            service_account=account,
-            tolerations=with_default_tolerations(spec.tolerations),
-        )
-        spec = with_priority(spec, self._around)
-        if "kubernetes.io/config.mirror" not in obj.metadata.annotations:
-            spec = with_account(spec, obj.metadata.namespace, lambda: name_suffix(self._rng), self._around)
-        return replace(obj, spec=spec, status=core_v1.PodStatus(phase="Pending", qos_class=qos_class(spec)))
+        namespace, around = obj.metadata.namespace, self._around
+        mirror = "kubernetes.io/config.mirror" in obj.metadata.annotations
+        account = None if mirror else account_of(obj.spec, namespace, around)
+        made = self._admitted(obj.spec, account, class_of(obj.spec, around), has_ca(namespace, around))
+        return replace(obj, spec=made.spec, status=made.status)
 
     def validate(self, obj: core_v1.Pod) -> Iterator[FieldError]:
-        yield from pod_spec_faults(obj.spec, "spec")
+        yield from _faults(obj.spec)
 
     def validate_update(self, new: core_v1.Pod, old: core_v1.Pod) -> Iterator[FieldError]:
         """Only images, a nearer deadline, more tolerations and fewer scheduling gates may change."""
@@ -103,6 +120,31 @@ class PodStrategy(Strategy):
             return max(0, asked)
         grace = obj.spec.termination_grace_period_seconds
         return 30 if grace is None else max(1, grace) if grace else 0
+
+
+_defaulted = by_identity()(default_pod_spec)
+
+
+@by_identity()
+def _faults(spec: core_v1.PodSpec) -> tuple[FieldError, ...]:
+    return tuple(pod_spec_faults(spec, "spec"))
+
+
+def _admitted(
+    spec: core_v1.PodSpec,
+    account: core_v1.ServiceAccount | None,
+    found: scheduling_v1.PriorityClass | None,
+    ca: bool,
+    suffix: Callable[[], str],
+) -> core_v1.Pod:
+    """A new pod's spec and status."""
+    name = spec.service_account_name or "default"
+    tolerations = with_default_tolerations(spec.tolerations)
+    spec = replace(spec, service_account_name=name, service_account=name, tolerations=tolerations)
+    spec = with_priority(spec, found)
+    if account is not None:
+        spec = with_account(spec, account, suffix, ca)
+    return core_v1.Pod(spec=spec, status=core_v1.PodStatus(phase="Pending", qos_class=qos_class(spec)))
 
 
 def with_default_tolerations(tolerations: list[core_v1.Toleration]) -> list[core_v1.Toleration]:

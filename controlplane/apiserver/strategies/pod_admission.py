@@ -1,6 +1,6 @@
 """What a new pod gets from other objects: its priority from a class, its token and pull secrets from its account.
 
-Pure: `Surroundings` looks the other objects up. Source: Kubernetes, "Admission Control in Kubernetes", Priority and
+    Surroundings ──► class_of, account_of, has_ca: what counts for this pod ──► with_priority, with_account Source: Kubernetes, "Admission Control in Kubernetes", Priority and
 ServiceAccount. An account's token is mounted where the account and the cluster's CA (ConfigMap kube-root-ca.crt) are there.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from kubeapi.errors import Forbidden
 from kubeapi.meta import replace
-from kubeapi.types import core_v1
+from kubeapi.types import core_v1, scheduling_v1
 
 CA_CONFIG = "kube-root-ca.crt"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -38,22 +38,25 @@ class Surroundings:
 
 def all_there(spec: core_v1.PodSpec, namespace: str, around: Surroundings) -> bool:
     """Whether the class and the account that the pod names are known."""
-    account = spec.service_account_name or "default"
-    if around.find(f"/registry/core/serviceaccounts/{namespace}/{account}") is None:
+    if account_of(spec, namespace, around) is None:
         return False
     return not spec.priority_class_name or around.find(CLASSES + spec.priority_class_name) is not None
 
 
-def with_priority(spec: core_v1.PodSpec, around: Surroundings) -> core_v1.PodSpec:
-    """Raises Forbidden: an unknown class, or a number that is not the class's."""
+def class_of(spec: core_v1.PodSpec, around: Surroundings) -> scheduling_v1.PriorityClass | None:
+    """Its priority class, or the cluster's default one. Raises Forbidden: there is none of that name."""
     name = spec.priority_class_name
     if name:
         found = around.find(CLASSES + name)
         if found is None:
             raise Forbidden(f"no PriorityClass with name {name} was found")
-    else:
-        defaults = (c for c in around.every(CLASSES) if c.global_default)
-        found = max(defaults, key=lambda c: -c.value, default=None)
+        return found  # type: ignore[no-any-return]
+    defaults = (c for c in around.every(CLASSES) if c.global_default)
+    return max(defaults, key=lambda c: -c.value, default=None)
+
+
+def with_priority(spec: core_v1.PodSpec, found: scheduling_v1.PriorityClass | None) -> core_v1.PodSpec:
+    """Raises Forbidden: a number that is not the class's."""
     value = found.value if found is not None else 0
     policy = (found.preemption_policy if found is not None else None) or "PreemptLowerPriority"
     if spec.priority is not None and spec.priority != value:
@@ -74,18 +77,25 @@ def with_priority(spec: core_v1.PodSpec, around: Surroundings) -> core_v1.PodSpe
     )
 
 
+def account_of(spec: core_v1.PodSpec, namespace: str, around: Surroundings) -> core_v1.ServiceAccount | None:
+    name = spec.service_account_name or "default"
+    return around.find(f"/registry/core/serviceaccounts/{namespace}/{name}")  # type: ignore[no-any-return]
+
+
+def has_ca(namespace: str, around: Surroundings) -> bool:
+    return around.find(f"/registry/core/configmaps/{namespace}/{CA_CONFIG}") is not None
+
+
 def with_account(
-    spec: core_v1.PodSpec, namespace: str, suffix: Callable[[], str], around: Surroundings
+    spec: core_v1.PodSpec, account: core_v1.ServiceAccount, suffix: Callable[[], str], ca: bool
 ) -> core_v1.PodSpec:
-    account = around.find(f"/registry/core/serviceaccounts/{namespace}/{spec.service_account_name}")
-    if account is None:
-        return spec
+    """`ca`: the namespace has the cluster's certificate, without which a token is of no use."""
     if not spec.image_pull_secrets and account.image_pull_secrets:
         spec = replace(spec, image_pull_secrets=list(account.image_pull_secrets))
     wanted = spec.automount_service_account_token
     if wanted is None:
         wanted = account.automount_service_account_token is not False
-    if not wanted or around.find(f"/registry/core/configmaps/{namespace}/{CA_CONFIG}") is None:
+    if not wanted or not ca:
         return spec
     containers = [*spec.init_containers, *spec.containers]
     if all(any(m.mount_path == TOKEN_PATH for m in c.volume_mounts) for c in containers):

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from controlplane.apiserver.strategies.pod_admission import TOKEN_PATH, Surroundings, with_account, with_priority
+from controlplane.apiserver.strategies.pod_admission import (
+    TOKEN_PATH,
+    Surroundings,
+    account_of,
+    class_of,
+    has_ca,
+    with_account,
+    with_priority,
+)
 from kubeapi.errors import Forbidden
 from kubeapi.meta import replace
 from kubeapi.types import core_v1, meta_v1, scheduling_v1
@@ -31,23 +39,32 @@ def spec(**fields: Any) -> core_v1.PodSpec:
     )
 
 
+def prioritised(spec: core_v1.PodSpec, *classes: Any) -> core_v1.PodSpec:
+    return with_priority(spec, class_of(spec, around(*classes)))
+
+
 def test_priority_is_the_classs_the_defaults_or_none() -> None:
     high, usual = (
         priority_class("high", 1000, preemption_policy="Never"),
         priority_class("usual", 5, global_default=True),
     )
-    found = with_priority(spec(priority_class_name="high"), around(high, usual))
+    found = prioritised(spec(priority_class_name="high"), high, usual)
     assert (found.priority, found.preemption_policy) == (1000, "Never")
-    assert with_priority(spec(), around(high, usual)).priority_class_name == "usual"
-    assert with_priority(spec(), around(high)).priority == 0
+    assert prioritised(spec(), high, usual).priority_class_name == "usual"
+    assert prioritised(spec(), high).priority == 0
     with pytest.raises(Forbidden, match="no PriorityClass with name low was found"):
-        with_priority(spec(priority_class_name="low"), around(high))
+        prioritised(spec(priority_class_name="low"), high)
     with pytest.raises(Forbidden, match=r"the integer value of priority \(7\) must not be provided"):
-        with_priority(spec(priority=7), around())
+        prioritised(spec(priority=7))
 
 
 def account(**fields: Any) -> core_v1.ServiceAccount:
     return core_v1.ServiceAccount(metadata=meta_v1.ObjectMeta(name="default", namespace="d"), **fields)
+
+
+def accounted(spec: core_v1.PodSpec, *held: Any) -> core_v1.PodSpec:
+    found = account_of(spec, "d", around(*held))
+    return spec if found is None else with_account(spec, found, lambda: "x", has_ca("d", around(*held)))
 
 
 CA = core_v1.ConfigMap(metadata=meta_v1.ObjectMeta(name="kube-root-ca.crt", namespace="d"))
@@ -66,7 +83,7 @@ CA = core_v1.ConfigMap(metadata=meta_v1.ObjectMeta(name="kube-root-ca.crt", name
 )
 def test_the_accounts_token_is_mounted(pod: bool | None, held: tuple[Any, ...], expected: bool) -> None:
     wanted = spec(automount_service_account_token=pod)
-    made = with_account(wanted, "d", lambda: "x", around(*held))
+    made = accounted(wanted, *held)
     assert [m.mount_path for m in made.containers[0].volume_mounts] == ([TOKEN_PATH] if expected else [])
     assert [v.name for v in made.volumes] == (["kube-api-access-x"] if expected else [])
 
@@ -76,5 +93,5 @@ def test_a_mount_of_ones_own_stays_and_pull_secrets_come_from_the_account() -> N
     base = spec()
     own = replace(base, containers=[replace(base.containers[0], volume_mounts=[mine])])
     secret = core_v1.LocalObjectReference(name="s")
-    made = with_account(own, "d", lambda: "x", around(account(image_pull_secrets=[secret]), CA))
+    made = accounted(own, account(image_pull_secrets=[secret]), CA)
     assert made.volumes == [] and made.image_pull_secrets == [secret]

@@ -1,0 +1,38 @@
+"""Results remembered by which objects they are of."""
+
+from __future__ import annotations
+
+from kubeapi.remembered import by_identity
+from kubeapi.types import meta_v1
+
+
+def test_the_same_object_is_worked_out_once_an_equal_one_by_itself() -> None:
+    seen = []
+
+    @by_identity()
+    def name_of(meta: meta_v1.ObjectMeta, ending: str) -> str:
+        seen.append(meta)
+        return meta.name + ending
+
+    one, other = meta_v1.ObjectMeta(name="a"), meta_v1.ObjectMeta(name="a")
+    assert [name_of(one, "!"), name_of(one, "!"), name_of(other, "!"), name_of(one, "?")] == ["a!", "a!", "a!", "a?"]
+    assert list(map(id, seen)) == [id(one), id(other), id(one)]
+
+
+def test_the_oldest_are_forgotten_and_no_argument_goes_before_its_result() -> None:
+    """An object made where a forgotten one was must not get what that one was worth."""
+    calls = 0
+
+    @by_identity(most=2)
+    def length(values: list[int]) -> int:
+        nonlocal calls
+        calls += 1
+        return len(values)
+
+    assert [length([0] * size) for size in range(1000)] == list(range(1000))
+    kept = [[], [1]]
+    assert [length(v) for v in (*kept, *kept)] == [0, 1, 0, 1]
+    assert calls == 1002
+    length([1, 2])
+    assert length(kept[0]) == 0
+    assert calls == 1004
