@@ -25,6 +25,7 @@ from controlplane.controllers.metrics import Metrics as ControllersMetrics
 from controlplane.scheduler.metrics import Metrics as SchedulerMetrics
 from controlplane.storage.embedded import EmbeddedStore
 from controlplane.storage.metrics import StoreMetrics, StoreSize
+from kubeapi.clock import SystemClock
 from kubeapi.metrics import Certificates
 from node_agent.metrics import NodeMetrics
 from sampan import election, health
@@ -79,7 +80,9 @@ class Told:
 
 def api_server(registry: CollectorRegistry) -> None:
     ApiServerMetrics(registry)
-    CacheMetrics(WatchCache(store=EmbeddedStore(), decode=lambda key, value: None, rng=Random(0)), registry)
+    CacheMetrics(
+        WatchCache(store=EmbeddedStore(), decode=lambda key, value: None, rng=Random(0), clock=SystemClock()), registry
+    )
     StoreMetrics(registry)
     StoreSize(EmbeddedStore(), registry)
     Certificates(registry)

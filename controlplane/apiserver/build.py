@@ -62,7 +62,7 @@ async def api_core(
         every=lambda prefix: [i.object for i in cache.collection(prefix).items.values()],
     )
     registry = Registry(all_strategies(allocator=allocator, default_class=default_class, around=around, rng=rng))
-    cache = WatchCache(store=store, decode=registry.decode, rng=rng)
+    cache = WatchCache(store=store, decode=registry.decode, rng=rng, clock=clock)
     feeder = asyncio.create_task(cache.run(), name="watch-cache")
     tasks = [feeder]
 

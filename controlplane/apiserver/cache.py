@@ -18,13 +18,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from random import Random
-from time import perf_counter
 from typing import Any
 
 from controlplane.apiserver.collection import Collection, Decode, Step, Watcher
 from controlplane.apiserver.items import Item
+from controlplane.apiserver.telling import Teller
 from controlplane.storage.errors import Compacted, StoreError
 from controlplane.storage.interface import Change, Recent, Store
+from kubeapi.clock import Clock
 from kubeapi.errors import Timeout
 from kubeapi.tasks import Backoff
 
@@ -36,9 +37,6 @@ RECALLED = 8_192
 """Changes, of all resources together, that are taken over from before this server's start."""
 ARRIVALS = 256
 """Batches of changes whose coming is remembered, to tell watchers how late they hear of them."""
-TOLD_AT_ONCE = 6
-"""Watchers that get their changes between two turns of the loop. Few: then the next write is on its way while they are told,
-and many get both changes in one piece. Of 50, 16, 8, 4 and 1 the last told later, the first half as many events a second."""
 CATCH_UP = 3.0
 """Seconds a read waits for the cache before it fails with Timeout."""
 UNTOLD = 0.1
@@ -46,10 +44,11 @@ UNTOLD = 0.1
 
 
 class WatchCache:
-    def __init__(self, *, store: Store, decode: Decode, rng: Random, prefix: str = "/registry/") -> None:
+    def __init__(self, *, store: Store, decode: Decode, rng: Random, clock: Clock, prefix: str = "/registry/") -> None:
         self._store = store
         self._decode = decode
         self._rng = rng
+        self._clock = clock
         self._prefix = prefix
         self._collections: dict[str, Collection] = {}
         self._floor = 0
@@ -61,8 +60,7 @@ class WatchCache:
         self._past: Recent | None = None
         """From before this server's start; of a resource it becomes steps when the first watch asks for them."""
         self._recalled = asyncio.Event()
-        self._untold: deque[Watcher] = deque()
-        """Who has something to take; while it is not empty, a call of _tell is under way."""
+        self._teller = Teller(clock)
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=ARRIVALS)
         """Up to which revision the store's newest batches reached, and when they came."""
 
@@ -159,12 +157,9 @@ class WatchCache:
                 collection.steps.extend(steps)
                 while len(collection.steps) > HISTORY:
                     collection.floor = collection.steps.popleft().revision
-                telling = bool(self._untold)
-                self._untold.extend(watcher for watcher in collection.watchers if watcher.give(steps))
-                if self._untold and not telling:
-                    asyncio.get_running_loop().call_soon(self._tell)
+                self._teller.add([watcher for watcher in collection.watchers if watcher.give(steps)])
         if changes:
-            self._arrivals.append((changes[-1].revision, perf_counter()))
+            self._arrivals.append((changes[-1].revision, self._clock.monotonic()))
             self._reach(changes[-1].revision)
 
     def _item(self, change: Change) -> Item:
@@ -265,7 +260,7 @@ class WatchCache:
             if reached < revision:
                 break
             came = at
-        return perf_counter() - came if came else 0.0
+        return self._clock.monotonic() - came if came else 0.0
 
     async def reaches_back(self, name: str, after: int) -> None:
         """Before watch(): where that revision is from before this server's start, the past is sought, and found or not."""
@@ -282,14 +277,6 @@ class WatchCache:
         """Of the changes after a revision. Close it. Raises Expired: too old."""
         collection = self.collection(name)
         return Watcher(collection, collection.since(after))
-
-    def _tell(self) -> None:
-        """Some watchers, then the loop's turn: so requests are answered while thousands are told, and he who is told
-        late gets several changes in one piece, which costs hardly more than one."""
-        for _ in range(min(TOLD_AT_ONCE, len(self._untold))):
-            self._untold.popleft().call()
-        if self._untold:
-            asyncio.get_running_loop().call_soon(self._tell)
 
 
 _GROUP = len("/registry/")

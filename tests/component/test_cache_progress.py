@@ -16,6 +16,7 @@ from controlplane.apiserver.cache import CATCH_UP, UNTOLD, WatchCache
 from controlplane.storage.embedded import EmbeddedStore
 from controlplane.storage.etcd import EtcdStore
 from controlplane.storage.interface import Store
+from kubeapi.clock import SystemClock
 from kubeapi.errors import Timeout
 from kubeapi.types.core_v1 import ConfigMap
 from kubeapi.types.meta_v1 import ObjectMeta
@@ -31,7 +32,7 @@ def decode(key: str, value: bytes) -> ConfigMap:
 
 @asynccontextmanager
 async def running(store: Store) -> AsyncIterator[WatchCache]:
-    cache = WatchCache(store=store, decode=decode, rng=Random(1))
+    cache = WatchCache(store=store, decode=decode, rng=Random(1), clock=SystemClock())
     task = asyncio.create_task(cache.run())
     await cache.synced.wait()
     try:
