@@ -9,7 +9,6 @@ import platform
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from cryptography import x509
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
@@ -50,6 +49,7 @@ class Certificates(Collector):
         self, registry: CollectorRegistry, *, ttl: str = "", now: Callable[[], datetime] | None = None
     ) -> None:
         """`ttl`, with `now`: a second metric, of this name, with the seconds that the certificate `client` has left."""
+        self._shown: dict[str, bytes] = {}
         self._ends: dict[str, datetime] = {}
         self._ttl, self._now = ttl, now
         registry.register(self)
@@ -57,15 +57,25 @@ class Certificates(Collector):
     def show(self, certificate: str, pem: bytes | None) -> None:
         """`certificate`: what it is for (server, client, ca). Of several in one PEM the first to end counts."""
         if pem:
-            self._ends[certificate] = min(c.not_valid_after_utc for c in x509.load_pem_x509_certificates(pem))
+            self._shown[certificate] = pem
+            self._ends.pop(certificate, None)
+
+    def _read(self) -> dict[str, datetime]:
+        for certificate in self._shown.keys() - self._ends.keys():
+            from cryptography import x509  # 6 MiB, which a component that nobody scrapes need not have
+
+            found = x509.load_pem_x509_certificates(self._shown[certificate])
+            self._ends[certificate] = min(one.not_valid_after_utc for one in found)
+        return {certificate: self._ends[certificate] for certificate in self._shown}
 
     def collect(self) -> Iterable[Metric]:
+        known = self._read()
         ends = GaugeMetricFamily(EXPIRY, "When a certificate of this component ends.", labels=["certificate"])
-        for certificate, end in self._ends.items():
+        for certificate, end in known.items():
             ends.add_metric([certificate], end.timestamp())
         yield ends
         if self._ttl and self._now is not None:
             left = GaugeMetricFamily(self._ttl, "Seconds until the client's certificate ends.")
-            if "client" in self._ends:
-                left.add_metric([], (self._ends["client"] - self._now()).total_seconds())
+            if "client" in known:
+                left.add_metric([], (known["client"] - self._now()).total_seconds())
             yield left

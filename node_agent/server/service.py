@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from cryptography import x509
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from kubeapi import request_id
@@ -234,6 +233,8 @@ async def _abort(context: Any, error: ApiError) -> None:
 
 def _organizations(context: Any) -> set[str]:
     groups: set[str] = set()
+    from cryptography import x509  # 6 MiB: not before somebody asks who is not the API server by name
+
     for pem in context.auth_context().get("x509_pem_cert", ()):
         subject = x509.load_pem_x509_certificate(pem).subject
         groups |= {str(a.value) for a in subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)}

@@ -23,7 +23,7 @@ from kubeapi.claims import PROVISIONER
 from kubeapi.client.interface import Client
 from kubeapi.client.local import LocalClient
 from kubeapi.clock import LoopClock
-from kubeapi.meta import replace
+from kubeapi.meta import is_true, replace
 from kubeapi.types import apps_v1, batch_v1, core_v1, meta_v1, storage_v1
 from node_agent.agent import AgentTimes, NodeAgent
 from node_agent.dialing import NowhereDialer
@@ -32,6 +32,7 @@ from node_agent.runtimes.hollow import Behaviour, HollowRuntime
 from sampan import scheduler
 from sampan.controllers import manager
 from sampan.node import NodeConfig, build
+from tests.support.until import until
 
 pytestmark = [pytest.mark.looptime]
 CLOCK = LoopClock(datetime(2026, 1, 1, tzinfo=UTC))
@@ -97,6 +98,10 @@ def test_the_code_and_the_table_have_the_same_reasons() -> None:
     assert not told - table_has - NOT_EVENTS, "docs/events.md does not know them"
 
 
+def takes_pods(node: core_v1.Node) -> bool:
+    return is_true(node.status.conditions, "Ready") and not node.spec.taints
+
+
 class Cluster:
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -119,6 +124,9 @@ class Cluster:
         )
         self.agents[name] = (agent, asyncio.create_task(agent.run(), name=name))
         await agent.ready.wait()
+        await until(
+            self.client, core_v1.Node, lambda all_: any(takes_pods(n) for n in all_ if n.metadata.name == name), ""
+        )
 
     async def stop(self, name: str) -> None:
         _, task = self.agents.pop(name)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
+from controlplane.controllers.nodelifecycle.hearing import Hearing
 from controlplane.controllers.nodelifecycle.metrics import Nodes
 from controlplane.controllers.nodelifecycle.plan import conditions_of, plan_eviction, taints_of, unready
 from controlplane.controllers.shared import Shared
@@ -36,8 +37,6 @@ class NodeLifecycle:
     """By node, the UIDs of pods that we have told to be not Ready since it was last ready itself. Each once: when its
     agent says otherwise, it speaks again and knows better, and who went on arguing would make both write without end.
     """
-    _listening: float | None
-    """Since when, by our own clock, nodes could be heard all the time. Nobody was silent before that."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class NodeLifecycle:
         self._leases = shared.informers.of(Lease)
         self._pods = shared.informers.of(Pod, {"node": by_node})
         self._heard, self._taints, self._registered, self._unreadied = {}, {}, {}, {}
-        self._listening, self._outages = None, 0
+        self._hearing = Hearing(shared.clock, grace)
         show(lambda: self._nodes.cache)
         self.controller: Controller[Key] = Controller(
             "nodelifecycle",
@@ -69,22 +68,12 @@ class NodeLifecycle:
         )
 
     async def reconcile(self, key: Key) -> Done:
-        self._listen()
+        self._hearing.outages(self._leases.outages)
         try:
             return await self._look_after(key)
         except (ServiceUnavailable, Timeout, TooManyRequests):
-            self._listening = self._shared.clock.monotonic()  # who takes no write from us takes none from the nodes
+            self._hearing.refused()
             raise
-
-    def _listen(self) -> None:
-        """Notes where a gap was in what we heard: a server that was away, as we saw or did not see meanwhile."""
-        outages = self._leases.outages
-        if self._listening is None or outages % 2 or outages != self._outages:
-            self._listening, self._outages = self._shared.clock.monotonic(), outages
-
-    def _listened(self) -> float:
-        """Seconds."""
-        return self._shared.clock.monotonic() - (self._listening or 0.0)
 
     async def _look_after(self, key: Key) -> Done:
         node = self._nodes.get(key)
@@ -124,8 +113,10 @@ class NodeLifecycle:
         now = self._shared.clock.monotonic()
         known = self._heard.get(node.metadata.name)
         if known is None or (known[0] != sign and not self._is_our_own_doing(known[0], sign)):
+            if known is not None:
+                self._hearing.voice()
             self._heard[node.metadata.name] = known = (sign, now)
-        return min(now - known[1], self._listened())
+        return min(now - known[1], self._hearing.seconds())
 
     @staticmethod
     def _is_our_own_doing(old: tuple[str, datetime | None], new: tuple[str, datetime | None]) -> bool:
@@ -177,7 +168,7 @@ class NodeLifecycle:
             self._shared.clock.now(),
             default_toleration=self._pod_eviction,
             suspended=not any(is_true(n.status.conditions, "Ready") for n in self._nodes.cache),
-            patience=max(0.0, self._grace - self._listened()),
+            patience=self._hearing.patience(),
         )
 
         async def evict(pod: Pod) -> None:
