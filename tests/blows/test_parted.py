@@ -1,4 +1,5 @@
-"""An etcd member is parted from its peers, and clients still reach it: it answers, takes calls, and knows nothing new.
+"""An etcd member is parted from its peers, or from one of them, and clients still reach it: it answers, takes calls, and
+may know nothing new.
 
 What must not be: old news for true, a watch that stands still in silence, or a standstill of more than seconds.
 """
@@ -11,7 +12,8 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
+from itertools import combinations, pairwise
 from random import Random
 
 import pytest
@@ -133,14 +135,43 @@ async def test_each_etcd_member_is_parted_from_its_peers(
                 blow = f"part {member.name} from its peers{', which leads' if leads else ''}"
                 begun = time.monotonic()
                 await campaign.interrupt(member, blow, lambda i=i: places.part(i), lambda i=i: places.mend(i), PARTED)
-                silent = [one.silence(begun) for one in beating]
-                late = [one.lateness(begun, beating) for one in beating]
-                campaign.note(f"by API server: silent for {told(silent)}, watches late by {told(late)}")
-                worst += [*silent, *late]
+                worst += judged(campaign, beating, begun)
                 await asyncio.sleep(1.0)
         campaign.judge()
         assert campaign.relists == 0
         assert max(worst) < STANDSTILL, worst
+
+
+async def test_two_etcd_members_are_parted_from_each_other_and_both_reach_the_third(
+    make_rig: Callable[[Size], Rig], places: Places, seed: int
+) -> None:
+    """A follower that its leader cannot reach gets no other: the third hears the leader well, and votes for nobody."""
+    async with make_rig(Size(etcds=MEMBERS, apis=SERVERS, pairs=0, nodes=0, places=places.all)).running() as rig:
+        campaign = Campaign(rig, Random(seed), writers=6, watchers=4, keys=6, pause=0.01)
+        worst = []
+        async with campaign, pulses(campaign.clients) as beating:
+            await asyncio.sleep(1.0)
+            for i, j in combinations(range(MEMBERS), 2):
+                leads = await leader_of(rig.etcd_endpoints)
+                follower = j if leads == i else i
+                which = "leader and follower" if leads in (i, j) else "two followers"
+                blow = f"part {rig.etcds[i].name} and {rig.etcds[j].name} from each other, {which}"
+                begun = time.monotonic()
+                part, mend = partial(places.part_two, i, j), partial(places.mend_two, i, j)
+                await campaign.interrupt(rig.etcds[follower], blow, part, mend, PARTED)
+                worst += judged(campaign, beating, begun)
+                await asyncio.sleep(1.0)
+        campaign.judge()
+        assert campaign.relists == 0
+        assert max(worst) < STANDSTILL, worst
+
+
+def judged(campaign: Campaign, beating: Sequence[Pulse], begun: float) -> list[float]:
+    """How long each API server was silent since then, and how late its watches were: seconds."""
+    silent = [one.silence(begun) for one in beating]
+    late = [one.lateness(begun, beating) for one in beating]
+    campaign.note(f"by API server: silent for {told(silent)}, watches late by {told(late)}")
+    return [*silent, *late]
 
 
 def told(seconds: Sequence[float]) -> str:

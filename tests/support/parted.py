@@ -4,7 +4,8 @@
     this machine ──cable── member 2 ──cable── switch      parting a member takes its cable to the switch down
     this machine ──cable── member 3 ──cable──┘
 
-Each member, and the switch, is a network namespace of its own; no packet filter is touched.
+Two members are parted from each other alone, while both reach the third, by routes that lead nowhere. Each member, and the
+switch, is a network namespace of its own; no packet filter is touched.
 """
 
 from __future__ import annotations
@@ -67,6 +68,16 @@ class Places:
 
     def mend(self, i: int) -> None:
         _ip("-n", self._switch, "link", "set", f"member-{i}", "up")
+
+    def part_two(self, i: int, j: int) -> None:
+        self._ways("add", i, j)
+
+    def mend_two(self, i: int, j: int) -> None:
+        self._ways("delete", i, j)
+
+    def _ways(self, verb: str, i: int, j: int) -> None:
+        for here, there in ((i, j), (j, i)):
+            _ip("-n", self.all[here].name, "route", verb, "blackhole", f"{self.all[there].peer}/32")
 
     def remove(self) -> None:
         for i, place in enumerate(self.all):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from controlplane.apiserver.doors.negotiate import Form
 from controlplane.apiserver.items import Item, ListResult
 from controlplane.apiserver.tables.table import IncludeObject, make_table
 from kubeapi import codec
+from kubeapi.clock import Clock
 from kubeapi.errors import BadRequest
 from kubeapi.scheme import Resource
 from kubeapi.types import meta_v1
@@ -30,13 +30,13 @@ def include_of(text: str) -> IncludeObject:
     raise BadRequest('includeObject: supported values are "None", "Metadata" and "Object"')
 
 
-def one(resource: Resource, item: Item, form: Form, now: datetime, include: str, *, status: int = 200) -> Reply:
+def one(resource: Resource, item: Item, form: Form, clock: Clock, include: str, *, status: int = 200) -> Reply:
     if form.convert == "Table":
         revision = item.revision
         return Reply(
             status,
             [JSON],
-            codec.encode(make_table(resource, [item], now, revision=revision, include=include_of(include))),
+            codec.encode(make_table(resource, [item], clock.now(), revision=revision, include=include_of(include))),
         )
     if form.convert:
         return Reply(status, [JSON], partial(item))
@@ -47,12 +47,12 @@ def one(resource: Resource, item: Item, form: Form, now: datetime, include: str,
     return Reply(status, [JSON], item.json)
 
 
-def many(resource: Resource, listing: ListResult, form: Form, now: datetime, include: str) -> Reply:
+def many(resource: Resource, listing: ListResult, form: Form, clock: Clock, include: str) -> Reply:
     if form.convert == "Table":
         table = make_table(
             resource,
             listing.items,
-            now,
+            clock.now(),
             revision=listing.revision,
             continue_=listing.continue_,
             remaining=listing.remaining,

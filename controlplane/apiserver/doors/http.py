@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -130,10 +129,10 @@ class HttpDoor:
         what = f"{request.method} {request.target}"
         self._access.tell(Ended(what, code, seconds, user=request.user, subject=subject, stages=stages))
 
-    def _answered(self, request: Request) -> datetime:
-        """The store's part is done; what follows is encoding, which wants to know how late it is."""
+    def _answered(self, request: Request) -> Clock:
+        """The store's part is done; what follows is encoding, which in a table wants to know how late it is."""
         request.answered = self._clock.monotonic()
-        return self._clock.now()
+        return self._clock
 
     def _count(self, info: RequestInfo | None, reply: Reply, seconds: float) -> bool:
         """Whether it is a stream, which goes on."""

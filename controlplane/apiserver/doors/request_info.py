@@ -6,6 +6,7 @@ GET /api/v1/namespaces/d/pods/web/log?follow=true
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import parse_qs, unquote
 
 from msgspec import Struct
@@ -14,6 +15,8 @@ from controlplane.apiserver.auth.authz import Attributes
 from kubeapi.errors import BadRequest, MethodNotAllowed
 
 STREAMS = ("exec", "attach", "portforward", "log", "proxy")
+SHORT = 200
+"""Characters of a target that is remembered with what it asks: collections are asked for again and again."""
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")
 _VERBS = {
     "GET": "get",
@@ -74,6 +77,10 @@ class RequestInfo(Struct, frozen=True, gc=False):
 
 def parse(method: str, target: str) -> RequestInfo:
     """Raises BadRequest, MethodNotAllowed."""
+    return _known(method, target) if len(target) <= SHORT else _parse(method, target)
+
+
+def _parse(method: str, target: str) -> RequestInfo:
     raw_path, _, raw_query = target.partition("?")
     if raw_path.startswith(("http://", "https://")):
         raw_path = "/" + raw_path.split("/", 3)[3] if raw_path.count("/") >= 3 else "/"
@@ -114,6 +121,9 @@ def parse(method: str, target: str) -> RequestInfo:
         subresource=subresource,
         rest="/".join(rest[3:]),
     )
+
+
+_known = functools.lru_cache(maxsize=1024)(_parse)
 
 
 def _resource_parts(parts: list[str]) -> tuple[str, str, bool, list[str]] | None:
