@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sampan.cluster_pki import Identity, Pki
-from tests.support.etcd_server import EtcdServer, free_ports
+from tests.support.etcd_server import EtcdServer
+from tests.support.ports import free_ports
 
 ADMIN = Identity("admin", "admin", ("system:masters",))
 R = TypeVar("R", bound="Rig")

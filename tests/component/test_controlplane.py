@@ -20,8 +20,8 @@ from kubeapi.types import coordination_v1, core_v1
 from sampan import controlplane, health
 from sampan.cluster_layout import ADMIN
 from sampan.cluster_pki import Pki
-from tests.support.etcd_server import free_ports
 from tests.support.make import make_deployment, make_node, make_pod
+from tests.support.ports import free_ports
 from tests.support.until import until
 
 

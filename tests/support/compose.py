@@ -13,7 +13,7 @@ from typing import Any
 
 from sampan.cluster import ROOT
 from sampan.cluster_compose import ComposeCluster
-from tests.support.etcd_server import free_ports
+from tests.support.ports import free_ports
 
 PREFIX = "sampan-test"
 """Not $SAMPAN_PROJECT: a cluster that somebody keeps is never touched."""

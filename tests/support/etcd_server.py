@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 import urllib.request
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from sampan.cluster_pki import Pki
+from tests.support.ports import free_ports
 
 
 class EtcdServer:
@@ -62,11 +62,3 @@ class EtcdServer:
             self.process.kill()
             self.process.wait()
             self.process = None
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports

@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random
-
-BELOW_EPHEMERAL = (21_000, 32_000)
-"""No outgoing connection gets such a port: else one could be taken while its owner is dead."""
-
-
-def free_port(rng: Random, taken: set[int]) -> int:
-    while True:
-        port = rng.randrange(*BELOW_EPHEMERAL)
-        if port in taken:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        taken.add(port)
-        return port
 
 
 class Process:

@@ -25,7 +25,8 @@ from sampan.cluster_layout import ADMIN, CONTROLLERS, SCHEDULER, node_identity
 from sampan.cluster_pki import Identity, Pki, write_private
 from tests.support.link import FarPlace
 from tests.support.parted import Place
-from tests.support.processes import Process, free_port
+from tests.support.ports import free_port
+from tests.support.processes import Process
 
 LEASE = 2.0
 """Seconds that the others wait for a leader that is silent."""
