@@ -61,6 +61,18 @@ async def running(world: World, **fields: object) -> tuple[Container, Container]
     return sandbox, await world.runtime.start_container(world.spec(**fields), sandbox)  # type: ignore[arg-type]
 
 
+async def heedful(world: World, script: str, behaviour: Behaviour | None = None) -> Container:
+    """A container whose shell has begun: before that a signal finds none, or what the engine starts containers with."""
+    scripted(world, replace(behaviour or Behaviour(), output=b"begun\n"))
+    trap, _, rest = script.partition("; ")
+    _, container = await running(world, script=f"{trap}; echo begun; {rest}")
+    async with asyncio.timeout(10), aclosing(world.runtime.logs(container.id, follow=True)) as said:
+        async for part in said:
+            if b"begun" in part:
+                return container
+    raise AssertionError("it ended before it had begun")
+
+
 def scripted(world: World, behaviour: Behaviour) -> None:
     """Tells a hollow runtime what a real one reads from the command."""
     if isinstance(world.runtime, HollowRuntime):
@@ -113,15 +125,14 @@ async def test_an_exit_code_is_kept(world: World) -> None:
 
 
 async def test_stop_ends_a_willing_process_at_once(world: World) -> None:
-    _, container = await running(world, script="trap 'exit 0' TERM; while :; do sleep 0.1; done")
+    container = await heedful(world, "trap 'exit 0' TERM; while :; do sleep 0.1; done")
     async with asyncio.timeout(5):
         await world.runtime.stop(container.id, grace=30)
     assert (await state_of(world, container.id)).exit_code == 0
 
 
 async def test_stop_kills_the_deaf_when_grace_ends(world: World) -> None:
-    scripted(world, Behaviour(ignores_term=True))
-    _, container = await running(world, script="trap '' TERM; while :; do sleep 1; done")
+    container = await heedful(world, "trap '' TERM; while :; do sleep 1; done", Behaviour(ignores_term=True))
     await world.runtime.stop(container.id, grace=0.2)
     found = await state_of(world, container.id)
     assert (found.state, found.exit_code) == ("exited", 137)
@@ -172,7 +183,7 @@ async def test_logs_of_the_absent_are_an_error(world: World) -> None:
 
 
 async def test_following_logs_ends_with_the_container(world: World) -> None:
-    _, container = await running(world, script="trap 'exit 0' TERM; while :; do sleep 0.1; done")
+    container = await heedful(world, "trap 'exit 0' TERM; while :; do sleep 0.1; done")
 
     async def follow() -> Sequence[bytes]:
         return [data async for data in world.runtime.logs(container.id, follow=True)]
