@@ -20,8 +20,8 @@ from kubeapi.schema import reader
 T = TypeVar("T")
 
 MOST_PARTS = 128
-LARGEST_PART = 64 * 1024
-"""Bytes; so the parts that are kept take no more than a few megabytes."""
+LARGEST_PART = 16 * 1024
+"""Bytes. As objects they are some ten times that: all that is kept, 20 MiB at most, and hardly ever one."""
 
 
 class SharedPart(Generic[T]):
@@ -44,11 +44,11 @@ class SharedPart(Generic[T]):
         raw = bytes(getattr(around, self._part))
         if not raw or body.count(raw) != 1:  # else nobody knows which of them it is
             return None
-        rest = body.replace(raw, b"null")
-        if codec.has_odd_time(rest) or codec.duplicates(rest):
-            return None
         part = self._known.get(raw)
         if part is None and (part := self._first(raw)) is None:
+            return None
+        rest = body.replace(raw, b"null")
+        if codec.has_odd_time(rest) or codec.duplicates(rest):
             return None
         return self._type(**dict(zip(self._others, self._read(around), strict=True)), **{self._part: part})
 

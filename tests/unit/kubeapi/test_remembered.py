@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubeapi.remembered import by_identity
+from kubeapi.remembered import HEAVIEST, by_identity
 from kubeapi.types import meta_v1
 
 
@@ -36,3 +36,20 @@ def test_the_oldest_are_forgotten_and_no_argument_goes_before_its_result() -> No
     length([1, 2])
     assert length(kept[0]) == 0
     assert calls == 1004
+
+
+def test_what_is_heavy_is_not_kept() -> None:
+    """Else a hundred huge objects, refused or only tried, would fill the memory."""
+    calls = 0
+
+    @by_identity()
+    def length(text: str, more: str) -> int:
+        nonlocal calls
+        calls += 1
+        return len(text) + len(more)
+
+    half, over = "x" * (HEAVIEST // 2 - 2), "x" * HEAVIEST
+    assert [length(half, half), length(half, half)] == [2 * len(half)] * 2
+    assert calls == 1
+    assert [length(half, over), length(half, over)] == [len(half) + len(over)] * 2
+    assert calls == 3
