@@ -5,6 +5,7 @@ For composition roots and modules of metrics alone: whoever wants to start fast 
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -21,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from kubeapi.version import GIT_VERSION, MAJOR, MINOR, release
 
+log = logging.getLogger(__name__)
 EXPIRY = "sampan_certificate_expiration_timestamp_seconds"
 
 
@@ -64,7 +66,12 @@ class Certificates(Collector):
         for certificate in self._shown.keys() - self._ends.keys():
             from cryptography import x509  # 6 MiB, which a component that nobody scrapes need not have
 
-            found = x509.load_pem_x509_certificates(self._shown[certificate])
+            try:
+                found = x509.load_pem_x509_certificates(self._shown[certificate])
+            except ValueError as error:  # a page of metrics must not end with it
+                log.warning("the %s certificate cannot be read, so nothing tells when it ends: %s", certificate, error)
+                del self._shown[certificate]
+                continue
             self._ends[certificate] = min(one.not_valid_after_utc for one in found)
         return {certificate: self._ends[certificate] for certificate in self._shown}
 

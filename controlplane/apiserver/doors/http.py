@@ -21,7 +21,7 @@ from controlplane.apiserver.auth.impersonation import PREFIX, wished
 from controlplane.apiserver.context import RequestContext
 from controlplane.apiserver.doors import encode
 from controlplane.apiserver.doors.access import SLOW, Access, Ended, subject_of
-from controlplane.apiserver.doors.bodies import delete_options
+from controlplane.apiserver.doors.bodies import MISSING, delete_options
 from controlplane.apiserver.doors.calls import PARENT_WRITES, Calls, context, find
 from controlplane.apiserver.doors.http_messages import Reply, Request
 from controlplane.apiserver.doors.metrics import NOWHERE, READS, Metrics, Where, scope_of
@@ -54,7 +54,6 @@ OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 SESSIONS = ("exec", "attach", "portforward")
 HEALTH = ("/healthz", "/livez", "/readyz")
 JSON = [("Content-Type", "application/json")]
-MISSING = "the server could not find the requested resource"
 VERSION = {
     "major": MAJOR,
     "minor": MINOR,
