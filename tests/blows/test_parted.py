@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -121,49 +121,63 @@ async def pulses(clients: Sequence[Client]) -> AsyncIterator[list[Pulse]]:
             task.cancel()
 
 
-async def test_each_etcd_member_is_parted_from_its_peers(
-    make_rig: Callable[[Size], Rig], places: Places, seed: int
-) -> None:
-    """One after the other, so the leader too, and each that an API server uses. The servers begin with different members."""
+@dataclass(frozen=True, slots=True)
+class Parting:
+    victim: int
+    """The member whose return is waited for."""
+    what: str
+    begin: Callable[[], None]
+    end: Callable[[], None]
+
+
+Partings = Iterable[Callable[[int], Parting]]
+"""One after the other; each is told which member leads when its turn comes."""
+
+
+async def take_blows(make_rig: Callable[[Size], Rig], places: Places, seed: int, partings: Partings) -> None:
+    """Under traffic. The servers begin with different members."""
     async with make_rig(Size(etcds=MEMBERS, apis=SERVERS, pairs=0, nodes=0, places=places.all)).running() as rig:
         campaign = Campaign(rig, Random(seed), writers=6, watchers=4, keys=6, pause=0.01)
         worst = []
         async with campaign, pulses(campaign.clients) as beating:
             await asyncio.sleep(1.0)
-            for i, member in enumerate(rig.etcds):
-                leads = await leader_of(rig.etcd_endpoints) == i
-                blow = f"part {member.name} from its peers{', which leads' if leads else ''}"
+            for parting_of in partings:
+                parting = parting_of(await leader_of(rig.etcd_endpoints))
                 begun = time.monotonic()
-                await campaign.interrupt(member, blow, lambda i=i: places.part(i), lambda i=i: places.mend(i), PARTED)
+                victim = rig.etcds[parting.victim]
+                await campaign.interrupt(victim, parting.what, parting.begin, parting.end, PARTED)
                 worst += judged(campaign, beating, begun)
                 await asyncio.sleep(1.0)
         campaign.judge()
         assert campaign.relists == 0
         assert max(worst) < STANDSTILL, worst
+
+
+async def test_each_etcd_member_is_parted_from_its_peers(
+    make_rig: Callable[[Size], Rig], places: Places, seed: int
+) -> None:
+    """One after the other, so the leader too, and each that an API server uses."""
+
+    def parting(i: int, leader: int) -> Parting:
+        what = f"part etcd-{i + 1} from its peers{', which leads' if leader == i else ''}"
+        return Parting(i, what, partial(places.part, i), partial(places.mend, i))
+
+    await take_blows(make_rig, places, seed, [partial(parting, i) for i in range(MEMBERS)])
 
 
 async def test_two_etcd_members_are_parted_from_each_other_and_both_reach_the_third(
     make_rig: Callable[[Size], Rig], places: Places, seed: int
 ) -> None:
     """A follower that its leader cannot reach gets no other: the third hears the leader well, and votes for nobody."""
-    async with make_rig(Size(etcds=MEMBERS, apis=SERVERS, pairs=0, nodes=0, places=places.all)).running() as rig:
-        campaign = Campaign(rig, Random(seed), writers=6, watchers=4, keys=6, pause=0.01)
-        worst = []
-        async with campaign, pulses(campaign.clients) as beating:
-            await asyncio.sleep(1.0)
-            for i, j in combinations(range(MEMBERS), 2):
-                leads = await leader_of(rig.etcd_endpoints)
-                follower = j if leads == i else i
-                which = "leader and follower" if leads in (i, j) else "two followers"
-                blow = f"part {rig.etcds[i].name} and {rig.etcds[j].name} from each other, {which}"
-                begun = time.monotonic()
-                part, mend = partial(places.part_two, i, j), partial(places.mend_two, i, j)
-                await campaign.interrupt(rig.etcds[follower], blow, part, mend, PARTED)
-                worst += judged(campaign, beating, begun)
-                await asyncio.sleep(1.0)
-        campaign.judge()
-        assert campaign.relists == 0
-        assert max(worst) < STANDSTILL, worst
+
+    def parting(i: int, j: int, leader: int) -> Parting:
+        which = "leader and follower" if leader in (i, j) else "two followers"
+        what = f"part etcd-{i + 1} and etcd-{j + 1} from each other, {which}"
+        victim = j if leader == i else i
+        return Parting(victim, what, partial(places.part_two, i, j), partial(places.mend_two, i, j))
+
+    pairs = combinations(range(MEMBERS), 2)
+    await take_blows(make_rig, places, seed, [partial(parting, i, j) for i, j in pairs])
 
 
 def judged(campaign: Campaign, beating: Sequence[Pulse], begun: float) -> list[float]:

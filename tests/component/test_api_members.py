@@ -20,22 +20,13 @@ from kubeapi.clock import SystemClock
 from kubeapi.scheme import SCHEME
 from kubeapi.types import coordination_v1, core_v1, discovery_v1
 from tests.support.etcd_server import EtcdServer
+from tests.support.hand_clock import HandClock
 
 CTX = RequestContext()
 ENDPOINTS, SLICES = SCHEME.resource_of(core_v1.Endpoints), SCHEME.resource_of(discovery_v1.EndpointSlice)
 LEASES = SCHEME.resource_of(coordination_v1.Lease)
 A, B = "10.0.0.1", "10.0.0.2"
 Opener = Callable[[], AbstractAsyncContextManager[Store]]
-
-
-class HandClock(SystemClock):
-    """Its monotonic time stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture(params=["embedded", pytest.param("etcd", marks=pytest.mark.etcd)])
@@ -90,17 +81,17 @@ async def test_both_are_told_and_a_dead_one_goes_in_time(open_store: Opener, clo
         assert await told(one) == await told(two) == [A, B]
         first, second = member(one, A, clock), member(two, B, clock)
         await asyncio.gather(first.look(), second.look())
-        while clock.seconds < 60:
-            clock.seconds += RENEW
+        while clock.at < 60:
+            clock.at += RENEW
             await second.look()
             await first.look()
             assert await told(one) == [A, B]
-        died = clock.seconds  # the second one looks no more
+        died = clock.at  # the second one looks no more
         while await told(one) == [A, B]:
-            clock.seconds += RENEW
+            clock.at += RENEW
             await first.look()
-            assert clock.seconds - died <= LIFE
-        assert clock.seconds - died == LIFE
+            assert clock.at - died <= LIFE
+        assert clock.at - died == LIFE
         assert await told(two) == [A]
         assert len((await one.list(CTX, LEASES, "kube-system")).items) == 1
         await second.look()
@@ -112,7 +103,7 @@ async def test_who_could_not_look_takes_nobody_for_dead(open_store: Opener, cloc
         one, two = await begin(stack, open_store, A), await begin(stack, open_store, B)
         first = member(one, A, clock)
         await first.look()
-        clock.seconds += 10 * LIFE  # the store was away for both
+        clock.at += 10 * LIFE  # the store was away for both
         await first.look()
         assert await told(two) == [A, B]
 
@@ -132,7 +123,7 @@ async def test_what_is_right_is_not_written_again(open_store: Opener, clock: Han
     async with AsyncExitStack() as stack:
         one = await begin(stack, open_store, A)
         before = (await one.get(CTX, SLICES, "default", "kubernetes")).revision
-        clock.seconds += RENEW
+        clock.at += RENEW
         await member(one, A, clock).look()
         assert (await one.get(CTX, SLICES, "default", "kubernetes")).revision == before
 
@@ -147,5 +138,5 @@ async def test_a_server_that_comes_back_elsewhere_does_not_keep_its_old_address(
         second = member(two, B, clock)
         for _ in range(int(LIFE / RENEW) + 2):
             await second.look()
-            clock.seconds += RENEW
+            clock.at += RENEW
         assert await told(two) == [B]

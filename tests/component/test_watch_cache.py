@@ -24,6 +24,7 @@ from kubeapi.errors import Expired
 from kubeapi.meta import replace
 from kubeapi.scheme import SCHEME
 from kubeapi.types import core_v1, meta_v1
+from tests.support.hand_clock import HandClock
 
 CONFIG = SCHEME.resource_of(core_v1.ConfigMap)
 NAME = "/registry/core/configmaps/"
@@ -45,16 +46,11 @@ class Decoder:
         return codec.decode(core_v1.ConfigMap, value)
 
 
-class StandingClock(SystemClock):
-    """Nothing takes any time: so one watcher is told in each turn of the loop."""
-
-    def monotonic(self) -> float:
-        return 1.0
-
-
 @asynccontextmanager
 async def running(store: EmbeddedStore, decode: Decoder) -> AsyncIterator[WatchCache]:
-    cache = WatchCache(store=store, decode=decode, rng=Random(1), clock=StandingClock())
+    cache = WatchCache(
+        store=store, decode=decode, rng=Random(1), clock=HandClock(1.0)
+    )  # nothing takes time: one watcher is told in each turn of the loop
     feeder = asyncio.create_task(cache.run())
     try:
         await cache.synced.wait()

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 from controlplane.apiserver.telling import LONGEST, SHARE, Teller
+from tests.support.hand_clock import HandClock
 
 COST = 0.0001
 """Seconds of telling one."""
 
 
-class Clock:
-    at = 100.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.at
-
-
 class Watcher:
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: HandClock) -> None:
         self._clock = clock
         self.told = 0
 
@@ -33,7 +23,7 @@ class Watcher:
 
 async def turns(busy: float, watchers: int) -> list[int]:
     """How many were told in each turn of a loop that does something else for `busy` seconds in each."""
-    clock = Clock()
+    clock = HandClock(100.0)
     teller, all_ = Teller(clock), [Watcher(clock) for _ in range(watchers)]
     teller.add(all_)
     found, before = [], 0
@@ -60,7 +50,7 @@ async def test_a_turn_has_an_end_however_busy_the_loop() -> None:
 
 
 async def test_who_comes_later_stands_behind_and_is_told() -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     teller, first, second = Teller(clock), Watcher(clock), Watcher(clock)
     teller.add([first, first])
     await asyncio.sleep(0)

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from controlplane.controllers.nodelifecycle.hearing import Hearing
+from tests.support.hand_clock import HandClock
 
 GRACE, BEAT = 40.0, 10.0
 
 
-class Clock:
-    at = 1000.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.at
-
-
 class World:
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = HandClock(1000.0)
         self.hearing = Hearing(self.clock, GRACE)
         self.hearing.outages(0)
 
