@@ -26,6 +26,7 @@ from kubeapi.errors import BadRequest
 T = TypeVar("T")
 
 ENCODER = msgspec.json.Encoder()
+_PLAIN = msgspec.json.Decoder()
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -230,10 +231,10 @@ def duplicates(data: bytes | str) -> list[str]:
     """
     text = data.encode() if isinstance(data, str) else data
     try:
-        again = msgspec.json.encode(msgspec.json.decode(text))
+        again = ENCODER.encode(_PLAIN.decode(text))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the object provided is not JSON: {error}") from error
-    if not _SPACED.search(text) and _names(text) == _names(again):
+    if _names(text) == _names(again) and not _SPACED.search(text):
         return []
     found = False
 

@@ -30,15 +30,15 @@ class Resource:
     scale: bool
     module: str
 
-    @property
+    @cached_property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
+    @cached_property
     def singular(self) -> str:
         return self.kind.lower()
 
-    @property
+    @cached_property
     def qualified(self) -> str:
         """`pods`, `deployments.apps`: as in messages and selectors."""
         return f"{self.plural}.{self.group}" if self.group else self.plural

@@ -12,10 +12,11 @@ import msgspec
 from kubeapi.errors import FieldError
 from kubeapi.remembered import by_identity
 from kubeapi.schema import FieldInfo, descriptor_of, fields_of, reader
-from kubeapi.types import core_v1
+from kubeapi.types import core_v1, meta_v1
 
-LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL = r"[a-z0-9]++(?:-++[a-z0-9]++)*+"  # possessive: no way leads back
+LABEL = re.compile(_LABEL)
+SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*+")
 QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
@@ -97,7 +98,8 @@ def key_faults(path: str, key: str) -> Iterator[FieldError]:
 
 def label_faults(path: str, labels: Mapping[str, str]) -> Iterator[FieldError]:
     for key, value in labels.items():
-        yield from key_faults(path, key)
+        if not _is_key(key):
+            yield from key_faults(path, key)
         if not _is_label_value(value):
             yield invalid(
                 path,
@@ -117,22 +119,33 @@ def metadata_faults(obj: Any, *, namespaced: bool, rule: str) -> Iterator[FieldE
         yield required("metadata.namespace")
     if not namespaced and metadata.namespace:
         yield forbidden("metadata.namespace", "not allowed on this type")
-    yield from label_faults("metadata.labels", metadata.labels)
-    for key in metadata.annotations:
+    if metadata.labels:
+        yield from label_faults("metadata.labels", metadata.labels)
+    if metadata.annotations:
+        yield from _annotation_faults(metadata.annotations)
+    if metadata.owner_references:
+        yield from _owner_faults(metadata.owner_references)
+    for i, finalizer in enumerate(metadata.finalizers):
+        yield from key_faults(f"metadata.finalizers[{i}]", finalizer)
+
+
+def _annotation_faults(annotations: Mapping[str, str]) -> Iterator[FieldError]:
+    for key in annotations:
         yield from key_faults("metadata.annotations", key.lower())
-    if sum(len(k) + len(v) for k, v in metadata.annotations.items()) > ANNOTATIONS_MOST:
+    if sum(len(k) + len(v) for k, v in annotations.items()) > ANNOTATIONS_MOST:
         yield FieldError("metadata.annotations", f"Too long: may not be more than {ANNOTATIONS_MOST} bytes")
-    for i, owner in enumerate(metadata.owner_references):
+
+
+def _owner_faults(owners: Sequence[meta_v1.OwnerReference]) -> Iterator[FieldError]:
+    for i, owner in enumerate(owners):
         path = f"metadata.ownerReferences[{i}]"
         for field, value in (("apiVersion", owner.api_version), ("kind", owner.kind), ("name", owner.name)):
             if not value:
                 yield required(f"{path}.{field}")
         if not owner.uid:
             yield required(f"{path}.uid")
-    if sum(1 for owner in metadata.owner_references if owner.controller) > 1:
-        yield invalid("metadata.ownerReferences", len(metadata.owner_references), "only one may be the controller")
-    for i, finalizer in enumerate(metadata.finalizers):
-        yield from key_faults(f"metadata.finalizers[{i}]", finalizer)
+    if sum(1 for owner in owners if owner.controller) > 1:
+        yield invalid("metadata.ownerReferences", len(owners), "only one may be the controller")
 
 
 # ------------------------------------------------------------------ structure, from the schema

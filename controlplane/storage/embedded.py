@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
+
+from msgspec import Struct
 
 from controlplane.storage.errors import (
     FutureRevision,
@@ -41,8 +42,7 @@ LARGEST_BATCH = 2_000
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Write:
+class _Write(Struct, eq=False):
     verb: Literal["create", "update", "delete"]
     key: str
     value: bytes
@@ -130,14 +130,14 @@ class EmbeddedStore:
 
     # ------------------------------------------------------------------ writes
 
-    async def create(self, key: str, value: bytes) -> int:
-        return await self._submit("create", key, value, 0)
+    def create(self, key: str, value: bytes) -> Coroutine[Any, Any, int]:
+        return self._submit("create", key, value, 0)
 
-    async def update(self, key: str, value: bytes, *, at: int) -> int:
-        return await self._submit("update", key, value, at)
+    def update(self, key: str, value: bytes, *, at: int) -> Coroutine[Any, Any, int]:
+        return self._submit("update", key, value, at)
 
-    async def delete(self, key: str, *, at: int) -> int:
-        return await self._submit("delete", key, b"", at)
+    def delete(self, key: str, *, at: int) -> Coroutine[Any, Any, int]:
+        return self._submit("delete", key, b"", at)
 
     async def _submit(self, verb: Literal["create", "update", "delete"], key: str, value: bytes, at: int) -> int:
         if self._closed:

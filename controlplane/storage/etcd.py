@@ -257,14 +257,14 @@ class EtcdStore:
 
     # ------------------------------------------------------------------ writes
 
-    async def create(self, key: str, value: bytes) -> int:
-        return await self._submit("create", key, value, 0)
+    def create(self, key: str, value: bytes) -> Coroutine[Any, Any, int]:
+        return self._submit("create", key, value, 0)
 
-    async def update(self, key: str, value: bytes, *, at: int) -> int:
-        return await self._submit("update", key, value, at)
+    def update(self, key: str, value: bytes, *, at: int) -> Coroutine[Any, Any, int]:
+        return self._submit("update", key, value, at)
 
-    async def delete(self, key: str, *, at: int) -> int:
-        return await self._submit("delete", key, b"", at)
+    def delete(self, key: str, *, at: int) -> Coroutine[Any, Any, int]:
+        return self._submit("delete", key, b"", at)
 
     async def _submit(self, verb: Literal["create", "update", "delete"], key: str, value: bytes, at: int) -> int:
         self._link()
@@ -278,7 +278,7 @@ class EtcdStore:
     async def _send_waiting(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = take([w for w in self._waiting if not w.done.done()])
+                batch, self._waiting = take(self._waiting)
                 if batch:
                     await self._send(batch)
         finally:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from aetcd import rpc
+from msgspec import Struct
 
 from controlplane.storage.errors import KeyExists, KeyMissing, RevisionConflict, StoreError
 from controlplane.storage.interface import Entry
@@ -35,8 +35,7 @@ MOST_BYTES = 1_000_000
 """etcd's --max-request-bytes is 1.5 MiB. A single larger write goes alone, and etcd judges it."""
 
 
-@dataclass(slots=True)
-class Write:
+class Write(Struct, eq=False):
     verb: Literal["create", "update", "delete"]
     key: str
     value: bytes
@@ -70,7 +69,10 @@ def take(waiting: list[Write]) -> tuple[list[Write], list[Write]]:
     later: list[Write] = []
     keys: set[str] = set()
     size = 0
+    ordered = True
     for write in waiting:
+        if write.done.done():  # nobody waits for it any more
+            continue
         cost = len(write.key) * 3 + len(write.value) + 100
         full = len(batch) == MOST_WRITES or (batch and size + cost > MOST_BYTES)
         if full or write.key in keys:
@@ -78,8 +80,10 @@ def take(waiting: list[Write]) -> tuple[list[Write], list[Write]]:
         else:
             batch.append(write)
             size += cost
+            ordered = ordered and write.verb != "delete"
         keys.add(write.key)
-    batch.sort(key=lambda w: (w.verb != "delete", w.key if w.verb == "delete" else ""))
+    if not ordered:
+        batch.sort(key=lambda w: (w.verb != "delete", w.key if w.verb == "delete" else ""))
     return batch, later
 
 

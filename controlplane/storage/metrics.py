@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
 from itertools import accumulate
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -152,14 +152,14 @@ class MeasuredStore:
     async def range(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
         return await self._timed("list", prefix, self._store.range(prefix, start=start, limit=limit, revision=revision))
 
-    async def create(self, key: str, value: bytes) -> int:
-        return await self._timed("create", key, self._store.create(key, value))
+    def create(self, key: str, value: bytes) -> Coroutine[Any, Any, int]:
+        return self._timed("create", key, self._store.create(key, value))
 
-    async def update(self, key: str, value: bytes, *, at: int) -> int:
-        return await self._timed("update", key, self._store.update(key, value, at=at))
+    def update(self, key: str, value: bytes, *, at: int) -> Coroutine[Any, Any, int]:
+        return self._timed("update", key, self._store.update(key, value, at=at))
 
-    async def delete(self, key: str, *, at: int) -> int:
-        return await self._timed("delete", key, self._store.delete(key, at=at))
+    def delete(self, key: str, *, at: int) -> Coroutine[Any, Any, int]:
+        return self._timed("delete", key, self._store.delete(key, at=at))
 
     def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:
         return self._store.watch(prefix, after=after, previous=previous)

@@ -56,8 +56,8 @@ class Authenticator:
 
     def user_of(self, *, subject: User | None, authorization: str = "") -> User:
         """`subject` is what the client certificate says; `authorization` the header. Unauthorized."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() == "bearer" and token.strip():
+        scheme, _, token = authorization.partition(" ") if authorization else ("", "", "")
+        if token.strip() and scheme.lower() == "bearer":
             if (user := self.user_of_token(token.strip())) is not None:
                 return user
             raise Unauthorized("Unauthorized")

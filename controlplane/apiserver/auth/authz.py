@@ -39,7 +39,7 @@ class Authorizer:
 
     def check(self, user: User, ask: Attributes) -> None:
         """Raises Forbidden."""
-        if not self.allows(user, ask):
+        if self.reason(user, ask) is None:
             raise refusal(user, ask)
 
     def rules_of(self, user: User, namespace: str) -> list[PolicyRule]:

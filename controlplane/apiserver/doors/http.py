@@ -144,13 +144,13 @@ class HttpDoor:
             where = (info.verb if info else "", *NOWHERE)
         if long:
             self._metrics.follow(reply, where)
-        dry_run = info.query.get("dryRun", ()) if info is not None else ()
+        dry_run = info.query.get("dryRun", ()) if info is not None and info.query else ()
         dry = "" if not dry_run else "All" if set(dry_run) == {"All"} else "invalid"
         self._metrics.observe(where, reply.status, None if long else seconds, "http", dry)
         return long
 
     async def _answer(self, request: Request, info: RequestInfo) -> Reply:
-        if info.path.rstrip("/").startswith(HEALTH):
+        if not info.resource and info.path.startswith(HEALTH):
             return self._health(info)
         user = self._calls.authenticator.user_of(
             subject=request.subject, authorization=request.headers.get("authorization", "")
@@ -168,10 +168,11 @@ class HttpDoor:
             user,
             manager=info.one("fieldManager"),
             validation=info.one("fieldValidation"),
-            dry_run=_dry_run(info.query.get("dryRun", [])),
+            dry_run=_dry_run(info.query["dryRun"]) if "dryRun" in info.query else False,
         )
         reply = await self._resource(request, info, resource, ctx, user)
-        reply.headers.extend(("Warning", f'299 - "{_quoted(text)}"') for text in ctx.warnings)
+        if ctx.warnings:
+            reply.headers.extend(("Warning", f'299 - "{_quoted(text)}"') for text in ctx.warnings)
         return reply
 
     # ------------------------------------------------------------------ resources
@@ -179,7 +180,7 @@ class HttpDoor:
     async def _resource(
         self, request: Request, info: RequestInfo, resource: Resource, ctx: RequestContext, user: User
     ) -> Reply:
-        if not info.group and info.name and info.subresource in SERVED.get(info.resource, ()):
+        if info.subresource and not info.group and info.name and info.subresource in SERVED.get(info.resource, ()):
             if self._sessions is None:
                 raise NotFound(MISSING)
             return await self._sessions.http(request, info)

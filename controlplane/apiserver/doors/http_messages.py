@@ -7,14 +7,14 @@ A reply is bytes, or an iterator of chunks, or a Push: a function that writes ch
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from controlplane.apiserver.auth.authn import User
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct, eq=False):
     method: str
     target: str
     """As sent: path, `?`, query; not yet unquoted."""
@@ -38,10 +38,9 @@ Takeover = Callable[["Duplex"], Awaitable[None]]
 Push = Callable[["Outlet"], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct, eq=False):
     status: int = 200
-    headers: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[tuple[str, str]] = []
     body: bytes | AsyncGenerator[bytes, None] = b""
     takeover: Takeover | None = None
     """After the head (101) is sent, the connection is this function's; when it returns, it is closed."""
