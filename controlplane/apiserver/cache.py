@@ -149,7 +149,7 @@ class WatchCache:
                 continue
             if before is not None:
                 before.shed()
-            batches.setdefault(name, []).append(Step(change.revision, old, new, before))
+            batches.setdefault(name, []).append(Step.of(change.revision, old, new, before))
         for name, steps in batches.items():
             collection = self._collections[name]
             collection.changes += len(steps)

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from controlplane.apiserver.items import ApiEvent, Item
 from controlplane.storage.interface import Recent
 from kubeapi.errors import Expired
@@ -24,22 +26,26 @@ MOST_PENDING = 16_384
 Decode = Callable[[str, bytes], Any]
 
 
-class Step:
-    """One change as watchers see it. Never changed."""
+class Step(Struct, frozen=True, eq=False, gc=False):
+    """One change as watchers see it."""
 
-    __slots__ = ("before", "new", "old", "revision", "seen")
+    revision: int
+    old: Item | None
+    new: Item | None
+    """None: deleted; then `old` carries the deletion's revision."""
+    before: Item | None
+    """What was there, at its own revision: to show the collection as it was."""
+    seen: ApiEvent | None
+    """What everybody sees of it who watches with no selector: made once, shared by all of them."""
 
-    def __init__(self, revision: int, old: Item | None, new: Item | None, before: Item | None = None) -> None:
-        self.revision = revision
-        self.old = old
-        self.new = new
-        """None: deleted; then `old` carries the deletion's revision."""
-        self.before = before
-        """What was there, at its own revision: to show the collection as it was."""
-        item, self.seen = new or old, None
-        if item is not None:
-            self.seen = ApiEvent("DELETED" if new is None else "MODIFIED" if old else "ADDED", item, revision)
-        """What everybody sees of it who watches with no selector: made once, shared by all of them."""
+    @classmethod
+    def of(cls, revision: int, old: Item | None, new: Item | None, before: Item | None = None) -> Step:
+        seen = None
+        if new is not None:
+            seen = ApiEvent("ADDED" if old is None else "MODIFIED", new, revision)
+        elif old is not None:
+            seen = ApiEvent("DELETED", old, revision)
+        return cls(revision, old, new, before, seen)
 
 
 class Watcher:
@@ -169,8 +175,8 @@ class Collection:
                 if new is None or new.revision != change.revision:
                     new = Item.at(change.key, decode(change.key, change.value), change.revision)
                 state[change.key] = new
-                steps.append(Step(change.revision, old, new))
+                steps.append(Step.of(change.revision, old, new))
             elif old is not None:
-                steps.append(Step(change.revision, Item.at(change.key, old.object, change.revision), None))
+                steps.append(Step.of(change.revision, Item.at(change.key, old.object, change.revision), None))
         self.steps.extendleft(reversed(steps))
         self.floor = past.after

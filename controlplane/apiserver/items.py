@@ -10,40 +10,35 @@ from kubeapi import codec
 from kubeapi.meta import replace
 
 
-class Item:
+class Item(Struct, eq=False, gc=False):
     """One object at one revision. Its encodings are made once and shared by all lists and watchers.
 
     `forms` is for the doors: any further encoding (a protobuf body, a table row, a watch frame) by a key of theirs.
     """
 
-    __slots__ = ("_json", "forms", "key", "object", "revision")
-
-    def __init__(self, key: str, obj: Any, revision: int) -> None:
-        self.key = key
-        self.object = obj
-        self.revision = revision
-        self._json: bytes | None = None
-        self.forms: dict[Any, Any] = {}
+    key: str
+    object: Any
+    revision: int
+    encoded: bytes | None = None
+    forms: dict[Any, Any] = {}
 
     @classmethod
     def at(cls, key: str, obj: Any, revision: int, value: bytes = b"") -> Item:
         """The object with its resourceVersion set to `revision`. `value`: its JSON without one, where that is at hand."""
         metadata = replace(obj.metadata, resource_version=str(revision))
-        item = cls(key, replace(obj, metadata=metadata), revision)
-        if value:
-            item._json = _with_version(value, revision)
-        return item
+        encoded = _with_version(value, revision) if value else None
+        return cls(key, replace(obj, metadata=metadata), revision, encoded)
 
     def shed(self) -> None:
         """It is history now: seldom asked for, and made again where it is."""
-        self._json = None
+        self.encoded = None
         self.forms.clear()
 
     @property
     def json(self) -> bytes:
-        if self._json is None:
-            self._json = codec.encode(self.object)
-        return self._json
+        if self.encoded is None:
+            self.encoded = codec.encode(self.object)
+        return self.encoded
 
 
 _METADATA = b'"metadata":{'

@@ -233,7 +233,13 @@ class _Connection(asyncio.Protocol):
                 if self._transport is not None and len(self._waiting) < MAX_WAITING and self._raw is None:
                     self._transport.resume_reading()
                 reply = await handle(request)
-                if not await self._answer(request, reply):
+                if type(reply.body) is bytes and reply.push is None and reply.takeover is None:
+                    keep = self._answer(request, reply, reply.body)
+                    if self._room is not None:
+                        await self._room
+                else:
+                    keep = await self._stream(request, reply)
+                if not keep:
                     return
         except ConnectionResetError:
             pass  # the peer left in the middle of a reply; nobody is there to be told
@@ -253,41 +259,46 @@ class _Connection(asyncio.Protocol):
         finally:
             self._wake = None
 
-    async def _answer(self, request: Request, reply: Reply) -> bool:
-        """Whether the connection goes on."""
+    def _answer(self, request: Request, reply: Reply, body: bytes) -> bool:
+        """Sends a reply that is whole. Whether the connection goes on."""
+        if self._gone or self._transport is None:
+            return False
+        keep = request.keep_alive and not request.upgrade
+        head = _head(reply)
+        if not keep:
+            head += "Connection: close\r\n"
+        if reply.status != 204:
+            head += f"Content-Length: {len(body)}\r\n"
+        start = f"{head}\r\n".encode("latin-1", "replace")
+        self._transport.write(start if request.method == "HEAD" else start + body)
+        return keep
+
+    async def _stream(self, request: Request, reply: Reply) -> bool:
+        """Sends a reply that comes piece by piece, or gives the connection away. Whether it goes on."""
         keep = request.keep_alive and not (request.upgrade and reply.takeover is None)
-        head = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}\r\n"]
-        head.extend(f"{name}: {value}\r\n" for name, value in reply.headers)
+        head = _head(reply)
         if reply.takeover is not None:
             self._long = True
-            await self.send("".join([*head, "\r\n"]).encode("latin-1", "replace"))
+            await self.send(f"{head}\r\n".encode("latin-1", "replace"))
             if self._raw is None:
                 self._raw = deque()
             await reply.takeover(Duplex(self))
             return False
         if not keep:
-            head.append("Connection: close\r\n")
-        body = reply.body
-        if isinstance(body, bytes) and reply.push is None:
-            if reply.status != 204:
-                head.append(f"Content-Length: {len(body)}\r\n")
-            head.append("\r\n")
-            start = "".join(head).encode("latin-1", "replace")
-            await self.send(start if request.method == "HEAD" else start + body)
-            return keep
+            head += "Connection: close\r\n"
         chunked = not request.http10
-        head.append("Transfer-Encoding: chunked\r\n\r\n" if chunked else "\r\n")
+        head += "Transfer-Encoding: chunked\r\n\r\n" if chunked else "\r\n"
         self._long = True
         if reply.push is not None:
-            await self.send("".join(head).encode("latin-1", "replace"))
+            await self.send(head.encode("latin-1", "replace"))
             try:
                 await reply.push(Outlet(self, chunked))
             finally:
                 self.on_room = None
         else:
-            assert not isinstance(body, bytes)
-            async with aclosing(body) as pieces:
-                await self.send("".join(head).encode("latin-1", "replace"))
+            assert not isinstance(reply.body, bytes)
+            async with aclosing(reply.body) as pieces:
+                await self.send(head.encode("latin-1", "replace"))
                 async for piece in pieces:
                     if piece:
                         await self.send(chunk(piece) if chunked else piece)
@@ -379,6 +390,14 @@ class _Connection(asyncio.Protocol):
             room.set_result(None)
         if self.on_room is not None and not self._gone:
             self.on_room()
+
+
+def _head(reply: Reply) -> str:
+    """The status line, and the reply's own headers."""
+    head = f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}\r\n"
+    for name, value in reply.headers:
+        head += f"{name}: {value}\r\n"
+    return head
 
 
 def _lower(name: bytes) -> str:

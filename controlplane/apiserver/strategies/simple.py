@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -47,8 +48,8 @@ class NodeStrategy(Strategy):
 class ConfigMapStrategy(Strategy):
     def validate(self, obj: core_v1.ConfigMap) -> Iterator[FieldError]:
         yield from _keys(obj)
-        for key in obj.data:
-            if key in obj.binary_data:
+        for key in obj.binary_data:
+            if key in obj.data:
                 yield invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
 
     def validate_update(self, new: core_v1.ConfigMap, old: core_v1.ConfigMap) -> Iterator[FieldError]:
@@ -88,12 +89,18 @@ class SecretStrategy(Strategy):
                 yield forbidden("data", "field is immutable when `immutable` is set")
 
 
+@functools.lru_cache(maxsize=4096)
+def _is_config_key(key: str) -> bool:
+    """Remembered: many objects have the same keys."""
+    return len(key) <= 253 and key not in (".", "..") and CONFIG_KEY.fullmatch(key) is not None
+
+
 def _keys(obj: Any) -> Iterator[FieldError]:
     size = 0
     for field in ("data", "binary_data"):
         for key, value in getattr(obj, field, {}).items():
             size += len(value)
-            if len(key) > 253 or key in (".", "..") or not CONFIG_KEY.fullmatch(key):
+            if not _is_config_key(key):
                 yield invalid(
                     f"data[{key}]",
                     key,
