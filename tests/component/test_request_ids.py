@@ -129,10 +129,13 @@ async def test_the_log_tells_writes_with_their_object_and_slow_ones_with_their_s
     store.takes = 2.5
     await http.ask("PUT", f"{CM}/quick", config_map("quick", k="v"), Audit_ID="id-2")
     await http.ask("POST", CM, config_map("slow"), Audit_ID="id-3")
-    quick, update, slow = book.of("sampan.access")
+    store.takes = 0.0
+    await http.ask("POST", CM, config_map("others"), Impersonate_User="jane", Impersonate_Group="system:masters")
+    quick, update, slow, others = book.of("sampan.access")
     assert quick["message"] == f"served: POST {CM}?fieldManager=me"
     assert (quick["level"], quick["code"], quick["user"], quick["request_id"]) == ("info", 201, "admin", "id-1")
     assert update["object"] == {"kind": "ConfigMap", "namespace": "default", "name": "quick"}
+    assert (others["user"], others["impersonated_user"]) == ("admin", "jane") and "impersonated_user" not in quick
     assert slow["level"] == "warning" and slow["request_id"] == "id-3"
     assert str(slow["message"]).startswith(f"slow: POST {CM} (auth 0.0") and "store 2.5" in str(slow["message"])
 

@@ -17,6 +17,8 @@ class User(Struct, frozen=True, gc=False):
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: Mapping[str, tuple[str, ...]] = {}
+    by: str = ""
+    """Who asks in this user's name; empty: the user."""
 
 
 class Attributes(Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from random import Random
 
+from controlplane.apiserver.auth.attributes import User
 from kubeapi import request_id
 from kubeapi.clock import Clock
 from kubeapi.logs import Subject
@@ -31,7 +32,7 @@ class Ended:
     """Method and path, or verb."""
     code: int
     seconds: float
-    user: str = ""
+    user: User | None = None
     subject: Subject | None = None
     stages: tuple[tuple[str, float], ...] = ()
 
@@ -67,8 +68,10 @@ class Access:
         if ended.stages and ended.seconds > SLOW:
             took = f" ({', '.join(f'{stage} {seconds:.3f}s' for stage, seconds in ended.stages)})"
         fields: dict[str, object] = {"code": ended.code, "seconds": round(ended.seconds, 6)}
-        if ended.user:
-            fields["user"] = ended.user
+        if ended.user is not None:
+            fields["user"] = ended.user.by or ended.user.name
+            if ended.user.by:
+                fields["impersonated_user"] = ended.user.name
         if self._untold:
             fields["untold"], self._untold = self._untold, 0
         message = "%s: %s%s"

@@ -69,7 +69,9 @@ class Calls:
     def impersonated(self, user: User, headers: Iterable[tuple[str, str]]) -> User:
         """Whom the headers name, if `user` may. Raises Forbidden, BadRequest."""
         wish = wish_of(headers)
-        return user if wish is None else become(wish, lambda ask: self.allow(user, ask))
+        if wish is None:
+            return user
+        return replace(become(wish, lambda ask: self.allow(user, ask)), by=user.name)
 
     def jwks(self) -> dict[str, Any]:
         """The public key of service account tokens."""

@@ -148,7 +148,7 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
     def _session_begins(self, user: User, subresource: str, namespace: str, pod: str) -> None:
         subject = Subject("Pod", namespace, pod)
         self._access.tell(
-            Ended(f"gRPC {subresource} pods/{namespace}/{pod}", 200, 0.0, user=user.name, subject=subject)
+            Ended(f"gRPC {subresource} pods/{namespace}/{pod}", 200, 0.0, user=user, subject=subject)
         )
 
     def _tell(
@@ -164,8 +164,7 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
         namespace, name = getattr(request, "namespace", ""), getattr(request, "name", "")
         subject = subject_of(group, version, plural, namespace, name)
         what = f"gRPC {verb} {'/'.join(part for part in (plural, namespace, name, subresource) if part)}"
-        who = user.name if user is not None else ""
-        self._access.tell(Ended(what, code, seconds, user=who, subject=subject, stages=stages))
+        self._access.tell(Ended(what, code, seconds, user=user, subject=subject, stages=stages))
 
 
 def _where(verb: str, request: Any) -> Where:

@@ -158,7 +158,7 @@ class HttpDoor:
         if wished(request.headers):
             user = self._calls.impersonated(user, _impersonation(request.headers))
         self._calls.allow(user, info.attributes())
-        request.user, request.authorized = user.name, self._clock.monotonic()
+        request.user, request.authorized = user, self._clock.monotonic()
         if not info.resource:
             return await self._other(request, info)
         resource = find(info.group, info.version, info.resource)

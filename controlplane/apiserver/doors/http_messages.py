@@ -26,7 +26,7 @@ class Request(Struct, eq=False):
     keep_alive: bool = True
     upgrade: bool = False
     http10: bool = False
-    user: str = ""
+    user: User | None = None
     """Who asks, once that is known."""
     authorized: float = 0.0
     """When it was known who asks and that they may; 0: not yet. For the log of slow requests, as is the next."""
