@@ -30,6 +30,7 @@ class SharedPart(Generic[T]):
         fields: Any = msgspec.structs.fields(type_)  # type: ignore[arg-type]
         self._type, self._part = type_, part
         self._part_type: Any = next(f.type for f in fields if f.name == part)
+        self._name = f'"{next(f.encode_name for f in fields if f.name == part)}":'.encode()
         others = [f.name for f in fields if f.name != part]
         self._others, self._read = others, reader(others)
         self._decoder = msgspec.json.Decoder(_around(type_, fields, part))
@@ -42,12 +43,14 @@ class SharedPart(Generic[T]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         raw = bytes(getattr(around, self._part))
-        if not raw or body.count(raw) != 1:  # else nobody knows which of them it is
+        begin = _value(body, self._name)
+        end = begin + len(raw)
+        if not raw or body[begin:end] != raw:  # nobody knows which of several it is
             return None
         part = self._known.get(raw)
         if part is None and (part := self._first(raw)) is None:
             return None
-        rest = body.replace(raw, b"null")
+        rest = b"%bnull%b" % (body[:begin], body[end:])
         if codec.has_odd_time(rest) or codec.duplicates(rest):
             return None
         return self._type(**dict(zip(self._others, self._read(around), strict=True)), **{self._part: part})
@@ -64,6 +67,14 @@ class SharedPart(Generic[T]):
                 del self._known[next(iter(self._known))]
             self._known[raw] = part
         return part
+
+
+def _value(body: bytes, name: bytes) -> int:
+    """Where the value of the first member of that name begins."""
+    at = body.find(name) + len(name)
+    while body[at : at + 1].isspace():
+        at += 1
+    return at
 
 
 def _around(type_: Any, fields: Any, part: str) -> Any:

@@ -51,7 +51,7 @@ TOLD_ELSEWHERE = {
     "two specs": body().replace(b'"spec":', b'"spec":{"nodeName":"b"},"spec":'),
     "a time with a fraction": body(creationTimestamp="2026-01-01T00:00:00.5Z"),
     "what may be such a time in the spec": body(spec={**SPEC, "nodeName": "T00:00:00.5"}),
-    "the same text elsewhere": body(spec={}, labels={}),
+    "the part's name elsewhere before it": body(annotations={"spec": "{}"}),
 }  # fmt: skip
 
 
@@ -60,6 +60,11 @@ def test_what_is_out_of_the_ordinary_is_left_to_the_codec(pods: SharedPart[core_
     assert pods.decode(body()) is not None
     assert pods.decode(text) is None
     assert pods.decode(text) is None, "it was not remembered either"
+
+
+@pytest.mark.parametrize("text", [body(spec={}, labels={}), json.dumps(json.loads(body()), indent=2).encode()])
+def test_where_the_part_stands_is_told_by_its_name(pods: SharedPart[core_v1.Pod], text: bytes) -> None:
+    assert pods.decode(text) == codec.decode(core_v1.Pod, text)
 
 
 def test_only_so_many_parts_are_kept_and_no_huge_one(pods: SharedPart[core_v1.Pod]) -> None:
