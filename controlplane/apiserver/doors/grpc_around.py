@@ -147,9 +147,7 @@ class Around(api_pb2_grpc.ApiServerServicer):  # type: ignore[misc]
 
     def _session_begins(self, user: User, subresource: str, namespace: str, pod: str) -> None:
         subject = Subject("Pod", namespace, pod)
-        self._access.tell(
-            Ended(f"gRPC {subresource} pods/{namespace}/{pod}", 200, 0.0, user=user, subject=subject)
-        )
+        self._access.tell(Ended(f"gRPC {subresource} pods/{namespace}/{pod}", 200, 0.0, user=user, subject=subject))
 
     def _tell(
         self,
