@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import closing
 from functools import cache
@@ -64,6 +65,8 @@ def _programs(*names: str) -> str:
 @cache
 def _docker() -> str:
     try:
+        with socket.socket(socket.AF_UNIX) as door:  # the SDK leaves its socket open where nobody answers
+            door.connect("/var/run/docker.sock")
         with closing(docker.APIClient(timeout=10)) as engine:
             engine.ping()
     except (DockerException, OSError) as error:
