@@ -32,11 +32,13 @@ from controlplane.storage.etcd_batch import (
     MOST_WRITES,
     POSITION_BITS,
     Write,
+    all_passed,
     entry_of,
     marker,
     outcomes,
     public,
     take,
+    together,
     transaction,
 )
 from controlplane.storage.etcd_feed import Feed, prefix_end
@@ -45,6 +47,8 @@ from controlplane.storage.interface import Change, Entry, Latest, Measure, Page,
 from controlplane.storage.turns import Turns
 
 MOST_IN_FLIGHT = 4
+WARY = 16
+"""Batches after a refused write whose writes each go for themselves: refusals come in company, and cost a second try."""
 COMPACT_EVERY = 300.0
 """Seconds; also how much history is kept."""
 NUDGE_AFTER = 0.1
@@ -71,6 +75,7 @@ class EtcdStore:
         self._link_: Link | None = None
         self._waiting: list[Write] = []
         self._in_flight = 0
+        self._wary = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._compactor: asyncio.Task[None] | None = None
         self._feeds: list[Feed] = []
@@ -288,8 +293,7 @@ class EtcdStore:
         """Every write of the batch gets an answer, whatever happens."""
         results: Sequence[int | BaseException]
         try:
-            answer = await self._transact(batch)
-            results = outcomes(batch, answer, self._root)
+            results = await self._transact(batch)
         except StoreFull as error:
             if await self._took_place(batch):
                 text = "etcd raised its NOSPACE alarm over this very write, which may have taken place"
@@ -328,12 +332,20 @@ class EtcdStore:
                 return True
         return False
 
-    async def _transact(self, batch: list[Write]) -> Any:
+    async def _transact(self, batch: list[Write]) -> Sequence[int | StoreError]:
+        """All together, if that may be; each for itself where one of them was refused a moment ago."""
         assert self._link_ is not None
         begun = perf_counter()
+        self._wary = max(0, self._wary - 1)
+        if len(batch) > 1 and not self._wary and (whole := together(batch, self._root)) is not None:
+            answer = await self._link_.call("Txn", whole, writes=True)
+            if answer.succeeded:
+                self.measure.batch(len(batch), perf_counter() - begun)
+                return all_passed(batch, answer)
+            self._wary = WARY
         answer = await self._link_.call("Txn", transaction(batch, self._root), writes=True)
         self.measure.batch(len(batch), perf_counter() - begun)
-        return answer
+        return outcomes(batch, answer, self._root)
 
     # ------------------------------------------------------------------ history
 

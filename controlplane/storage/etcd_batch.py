@@ -1,7 +1,9 @@
 """Group commit on etcd: which waiting writes share a transaction, and how each gets a revision of its own. Pure.
 
-    Txn( delete a | delete b | put c | put d )      each | is a nested Txn with its own compare, and a read where it fails
-          rank 0     rank 1    pos 2   pos 3        public revision = etcd revision * 2^POSITION_BITS + position
+    together     Txn( compares of all ; delete a, delete b, put c, put d )      nearly always: nobody else wrote in between
+                   └─ refused: nothing was done
+    transaction  Txn( delete a | delete b | put c | put d )   each | is a nested Txn with its own compare, a read where it fails
+                       rank 0     rank 1    pos 2   pos 3     public revision = etcd revision * 2^POSITION_BITS + position
 
 Deletions stand first, in key order; their position is their rank among those that took place, which a watcher counts from
 the order of events. A put's position is fixed before it is sent and is the first byte of the stored value, so range reads
@@ -28,8 +30,10 @@ POSITION_BITS = 8
 LAST_POSITION = (1 << POSITION_BITS) - 1
 FORMAT = 1
 """Second byte of each stored value. It also makes every value longer than its position byte: see `_at`."""
+MOST_OPERATIONS = 128
+"""etcd's --max-txn-ops; of compares just as many."""
 MOST_WRITES = 120
-"""etcd's --max-txn-ops is 128, and a nested transaction's (three) compares count on top of its parent's operations."""
+"""A nested transaction's (three) compares count on top of its parent's operations."""
 MARKER = "/\x00marker"
 MOST_BYTES = 1_000_000
 """etcd's --max-request-bytes is 1.5 MiB. A single larger write goes alone, and etcd judges it."""
@@ -87,6 +91,17 @@ def take(waiting: list[Write]) -> tuple[list[Write], list[Write]]:
     return batch, later
 
 
+def together(batch: Sequence[Write], root: str) -> Any | None:
+    """One plain transaction that all of them pass or none: for both sides some 7 µs a write less than nested ones.
+    None: it would have more compares than etcd takes."""
+    made = rpc.TxnRequest()
+    for position, write in enumerate(batch):
+        key = (root + write.key).encode()
+        _condition(made.compare, key, write)
+        _operation(made.success.add(), key, write, position)
+    return made if len(made.compare) <= MOST_OPERATIONS else None
+
+
 def transaction(batch: Sequence[Write], root: str) -> Any:
     """Of many writes it ends with a put of the marker, if anything is put: etcd counts nested puts as nothing, so without
     a put of its own a transaction would pass by the space quota, and the NOSPACE alarm would never be raised nor heeded."""
@@ -110,16 +125,25 @@ def _fill(txn: Any, write: Write, position: int, root: str) -> None:
     """Messages are filled where they stand: a message that is made apart is copied into each that it is put into, which took
     four times as long."""
     key = (root + write.key).encode()
-    if write.verb == "delete":
-        txn.success.add().request_delete_range.key = key
-    else:
-        put = txn.success.add().request_put
-        put.key, put.value = key, bytes((position, FORMAT)) + write.value
-    if write.verb == "create":
-        txn.compare.add(key=key, target=_CREATE, result=_EQUAL, create_revision=0)
-    else:
-        _only_at(txn.compare, key, write.at)
+    _condition(txn.compare, key, write)
+    _operation(txn.success.add(), key, write, position)
+    if write.verb != "create":
         txn.failure.add().request_range.key = key  # what is there instead
+
+
+def _operation(made: Any, key: bytes, write: Write, position: int) -> None:
+    if write.verb == "delete":
+        made.request_delete_range.key = key
+    else:
+        put = made.request_put
+        put.key, put.value = key, bytes((position, FORMAT)) + write.value
+
+
+def _condition(compare: Any, key: bytes, write: Write) -> None:
+    if write.verb == "create":
+        compare.add(key=key, target=_CREATE, result=_EQUAL, create_revision=0)
+    else:
+        _only_at(compare, key, write.at)
 
 
 _CREATE, _MOD, _VALUE = rpc.Compare.CREATE, rpc.Compare.MOD, rpc.Compare.VALUE
@@ -133,6 +157,11 @@ def _only_at(compare: Any, key: bytes, revision: int) -> None:
     compare.add(key=key, target=_VALUE, result=_GREATER, value=bytes((position,)))
     if position < LAST_POSITION:
         compare.add(key=key, target=_VALUE, result=_LESS, value=bytes((position + 1,)))
+
+
+def all_passed(batch: Sequence[Write], response: Any) -> list[int]:
+    """Of each write that passed with the others: its public revision. Deletions stand first, so their rank is their position."""
+    return [public(response.header.revision, position) for position in range(len(batch))]
 
 
 def outcomes(batch: Sequence[Write], response: Any, root: str) -> list[int | StoreError]:

@@ -15,6 +15,7 @@ from aetcd import rpc
 
 from controlplane.storage.errors import (
     Compacted,
+    KeyExists,
     KeyMissing,
     OutcomeUnknown,
     StoreError,
@@ -22,7 +23,7 @@ from controlplane.storage.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from controlplane.storage.etcd import EtcdStore
+from controlplane.storage.etcd import WARY, EtcdStore
 from controlplane.storage.interface import Change
 from tests.support.cable import Cable
 from tests.support.etcd_server import EtcdServer
@@ -166,22 +167,24 @@ async def test_a_foreign_deletion_of_more_keys_than_a_batch_has_positions_stays_
     assert len([c for c in found if c.type == "delete"]) == 300
 
 
-async def test_readers_share_one_linearizable_read(store: EtcdStore) -> None:
+async def test_readers_share_one_linearizable_read(server: EtcdServer, store: EtcdStore) -> None:
     """etcd's own count of the reads it served: a hundred readers cost two, the one under way and the next."""
     made = await store.create("/a", b"")
-    before = await reads_served(store)
+    before = await served(server, "Range")
     results = await asyncio.gather(*(store.revision() for _ in range(100)))
     assert set(results) == {results[0]} and results[0] >= made
-    assert 1 <= await reads_served(store) - before <= 2
+    assert 1 <= await served(server, "Range") - before <= 2
 
 
-async def reads_served(store: EtcdStore) -> int:
+async def served(server: EtcdServer, method: str) -> int:
+    """How many calls of a method etcd has answered since it began."""
+
     def fetch() -> str:
-        with urllib.request.urlopen(f"http://{store._endpoints[0]}/metrics") as answer:
+        with urllib.request.urlopen(f"http://{server.endpoint}/metrics") as answer:
             return str(answer.read().decode())
 
     text = await asyncio.to_thread(fetch)
-    found = re.search(r'grpc_server_handled_total\{grpc_code="OK",grpc_method="Range".*\} (\S+)', text)
+    found = re.search(rf'grpc_server_handled_total\{{grpc_code="OK",grpc_method="{method}".*\}} (\S+)', text)
     return int(float(found[1])) if found else 0
 
 
@@ -329,3 +332,25 @@ async def test_compaction_under_live_watches_and_a_bad_line(server: EtcdServer, 
     await other.close()
     print(f"{len(made)} changes, {len(listed)} times told that the history is gone")
     assert seen == [r for r in made if not any(after < r <= upto for after, upto in listed)]
+
+
+async def test_writes_go_together_until_one_is_refused_which_takes_no_other_along(
+    server: EtcdServer, store: EtcdStore
+) -> None:
+    async def create(*names: str) -> list[int | BaseException]:
+        return await asyncio.gather(*(store.create(f"/{name}", b"x") for name in names), return_exceptions=True)
+
+    begun = await served(server, "Txn")
+    made = await create(*(f"a{n}" for n in range(20)))
+    assert await served(server, "Txn") == begun + 1
+    again = await create("b1", "a3", "b2")
+    assert await served(server, "Txn") == begun + 3
+    assert isinstance(again[1], KeyExists)
+    shown: list[Change] = []
+    await collect(store, shown, 22)
+    assert [c.revision for c in shown] == [*made, again[0], again[2]]
+    for number in range(WARY - 1):  # each for itself now, so that refusals cost no second try
+        assert isinstance((await create(f"c{number}", "a3"))[1], KeyExists)
+    assert await served(server, "Txn") == begun + 3 + WARY - 1
+    assert isinstance((await create("d", "a3"))[1], KeyExists)
+    assert await served(server, "Txn") == begun + 3 + WARY + 1
