@@ -81,7 +81,7 @@ def _text(file: Path) -> str:
 
 
 def _documents(source: str, text: str) -> Iterator[dict[str, Any]]:
-    from kubectl_lite import yaml_text
+    from kubectl_lite.printing import yaml_text
 
     try:
         if text.lstrip().startswith("{"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubectl_lite import output
 from kubectl_lite.errors import UsageError
+from kubectl_lite.printing import output
 from kubectl_lite.server import Writing
 from kubectl_lite.session import Session
 

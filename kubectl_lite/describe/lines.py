@@ -1,4 +1,4 @@
-"""The lines of a description: indentation, label and value, maps, lists. Tabs are set later, by kubectl_lite.tabs."""
+"""The lines of a description: indentation, label and value, maps, lists. Tabs are set later, by kubectl_lite.printing.tabs."""
 
 from __future__ import annotations
 

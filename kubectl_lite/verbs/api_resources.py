@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from kubeapi.scheme import Resource
-from kubectl_lite import output
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 

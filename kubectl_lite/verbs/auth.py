@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from kubeapi.errors import Forbidden
-from kubectl_lite import output
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 

@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kubectl_lite import output
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.local import Local
-from kubectl_lite.tabs import align
+from kubectl_lite.printing import output
+from kubectl_lite.printing.tabs import align
 from kubectl_lite.verb import Run, Verb
 
 SECRETS = {
@@ -25,7 +25,7 @@ SECRETS = {
 
 
 def read_config(local: Local) -> dict[str, Any]:
-    from kubectl_lite import yaml_text
+    from kubectl_lite.printing import yaml_text
 
     file = local.config_file()
     if not file.is_file():

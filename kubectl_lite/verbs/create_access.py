@@ -63,7 +63,7 @@ def _token_flags(flags: Flags) -> None:
 
 
 async def _token(args: argparse.Namespace, session: Session) -> int:
-    from kubectl_lite import output
+    from kubectl_lite.printing import output
 
     if len(args.words) != 1:
         raise UsageError(f"exactly one NAME of a service account is required, got {len(args.words)}")

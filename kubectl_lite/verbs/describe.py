@@ -15,9 +15,9 @@ from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.manifests import read
 from kubectl_lite.names import Target
+from kubectl_lite.printing.tabs import align
 from kubectl_lite.running import explain
 from kubectl_lite.session import Session
-from kubectl_lite.tabs import align
 from kubectl_lite.verb import Verb
 
 Object = dict[str, Any]

@@ -7,11 +7,11 @@ import difflib
 from typing import Any
 
 from kubeapi.errors import NotFound
-from kubectl_lite import output
 from kubectl_lite.applying import LAST_APPLIED, three_way, with_last_applied
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.manifests import Manifest, read
+from kubectl_lite.printing import output
 from kubectl_lite.server import Writing
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kubeapi.errors import BadRequest, Forbidden, Invalid
-from kubectl_lite import output, yaml_text
 from kubectl_lite.choosing import Chosen, choose
 from kubectl_lite.errors import Failed
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output, yaml_text
 from kubectl_lite.running import explain
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb

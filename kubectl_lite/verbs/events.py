@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from kubectl_lite import output
 from kubectl_lite.describe.lines import event_age, event_time
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 from kubectl_lite.watching import follow

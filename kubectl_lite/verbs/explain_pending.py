@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from kubeapi.errors import Forbidden
-from kubectl_lite import output
 from kubectl_lite.choosing import one_pod
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output
+from kubectl_lite.printing.tabs import align
 from kubectl_lite.session import Session
-from kubectl_lite.tabs import align
 from kubectl_lite.verb import Verb
 
 T = TypeVar("T")

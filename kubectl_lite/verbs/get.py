@@ -10,10 +10,10 @@ from typing import Any
 
 from kubeapi.errors import NotFound
 from kubeapi.scheme import Resource
-from kubectl_lite import output
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
 from kubectl_lite.names import Target, qualified_kind
+from kubectl_lite.printing import output
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 
@@ -219,7 +219,7 @@ def cell_text(value: Any) -> str:
 
 def _sorted(values: list[Any], objects: Sequence[dict[str, Any]], path: str) -> list[Any]:
     """Values in the order of what the path finds in their objects; objects without it come first."""
-    from kubectl_lite import jsonpath
+    from kubectl_lite.printing import jsonpath
 
     try:
         template = jsonpath.parse(jsonpath.relaxed(path))

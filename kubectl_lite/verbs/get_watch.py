@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from kubeapi.errors import Expired
-from kubectl_lite import output
 from kubectl_lite.errors import UsageError
 from kubectl_lite.names import Target
+from kubectl_lite.printing import output
+from kubectl_lite.printing.tabs import align
 from kubectl_lite.session import Session
-from kubectl_lite.tabs import align
 from kubectl_lite.verbs.get import chosen_columns
 from kubectl_lite.watching import follow
 

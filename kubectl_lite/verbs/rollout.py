@@ -7,11 +7,11 @@ import asyncio
 from typing import Any
 
 from kubeapi.errors import NotFound
-from kubectl_lite import output
 from kubectl_lite.choosing import Chosen, choose
 from kubectl_lite.durations import parse_duration
 from kubectl_lite.errors import Failed, UsageError
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output
 from kubectl_lite.progress import progress
 from kubectl_lite.revisions import REVISION, Revision, revisions_of
 from kubectl_lite.session import Session
@@ -98,7 +98,7 @@ async def _history(args: argparse.Namespace, session: Session) -> int:
                 session.io.out.write(show(_as_it_was(owner, revision)))
                 continue
             from kubectl_lite.describe.templates import template_lines
-            from kubectl_lite.tabs import align
+            from kubectl_lite.printing.tabs import align
 
             session.io.say(f"{one.title} with revision #{args.revision}")
             for line in align(template_lines(revision.template)):
@@ -113,7 +113,7 @@ async def _history(args: argparse.Namespace, session: Session) -> int:
             continue
         lines = ["REVISION\tCHANGE-CAUSE"]
         lines += [f"{number}\t{revisions[number].cause or '<none>'}" for number in sorted(revisions)]
-        from kubectl_lite.tabs import align
+        from kubectl_lite.printing.tabs import align
 
         for line in align(lines):
             session.io.say(line)

@@ -9,9 +9,9 @@ from typing import Any
 from kubeapi.errors import MethodNotAllowed, NotFound, ServiceUnavailable
 from kubeapi.quantity import parse
 from kubeapi.scheme import SCHEME
-from kubectl_lite import output
 from kubectl_lite.errors import Failed
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Run, Verb
 

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from kubeapi.version import GIT_VERSION, MAJOR, MINOR, release
-from kubectl_lite import output
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import output
 from kubectl_lite.verb import Verb
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kubectl_lite import jsonpath, output
 from kubectl_lite.choosing import Chosen, choose
 from kubectl_lite.durations import parse_duration
 from kubectl_lite.errors import UsageError
 from kubectl_lite.flags import Flags
+from kubectl_lite.printing import jsonpath, output
 from kubectl_lite.session import Session
 from kubectl_lite.verb import Verb
 from kubectl_lite.watching import follow

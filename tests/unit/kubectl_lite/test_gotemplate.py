@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_lite.gotemplate_functions import shortest
-from kubectl_lite.gotemplate_nodes import TemplateError
-from kubectl_lite.gotemplate_run import compiled
+from kubectl_lite.printing.gotemplate_functions import shortest
+from kubectl_lite.printing.gotemplate_nodes import TemplateError
+from kubectl_lite.printing.gotemplate_run import compiled
 
 OBJ = {
     "kind": "Pod",

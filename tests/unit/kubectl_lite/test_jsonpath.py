@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_lite.jsonpath import JsonPathError, parse, relaxed
+from kubectl_lite.printing.jsonpath import JsonPathError, parse, relaxed
 
 DATA: dict[str, Any] = {
     "kind": "List",

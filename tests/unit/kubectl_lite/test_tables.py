@@ -11,9 +11,9 @@ import pytest
 from kubectl_lite.__main__ import main
 from kubectl_lite.durations import human, parse_duration
 from kubectl_lite.errors import Failed, UsageError
+from kubectl_lite.printing.tabs import align
 from kubectl_lite.streams import Streams
 from kubectl_lite.table import VERBS, load
-from kubectl_lite.tabs import align
 from kubectl_lite.verbs.drain import sort_out
 from kubectl_lite.verbs.taint import changed, parse
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kubectl_lite.gotemplate_functions import ABSENT, NAMES, quoted
-from kubectl_lite.gotemplate_nodes import (
+from kubectl_lite.printing.gotemplate_functions import ABSENT, NAMES, quoted
+from kubectl_lite.printing.gotemplate_nodes import (
     NIL,
     Action,
     Block,

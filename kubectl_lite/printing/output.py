@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kubectl_lite.errors import Failed, UsageError
+from kubectl_lite.printing.tabs import align
 from kubectl_lite.streams import Streams
-from kubectl_lite.tabs import align
 
 Object = dict[str, Any]
 Printer = Callable[[Object], str]
@@ -90,8 +90,8 @@ def printer(
 
 
 def _go_template(kind: str, template: str, here: Path) -> Printer:
-    from kubectl_lite import gotemplate_run
-    from kubectl_lite.gotemplate_nodes import TemplateError
+    from kubectl_lite.printing import gotemplate_run
+    from kubectl_lite.printing.gotemplate_nodes import TemplateError
 
     if not template:
         raise UsageError("template format specified but no template given")
@@ -116,7 +116,7 @@ def _go_template(kind: str, template: str, here: Path) -> Printer:
 
 
 def _jsonpath(template: str, *, as_list: bool) -> Printer:
-    from kubectl_lite import jsonpath
+    from kubectl_lite.printing import jsonpath
 
     try:
         compiled = jsonpath.parse(template)
@@ -134,7 +134,7 @@ def _jsonpath(template: str, *, as_list: bool) -> Printer:
 
 def custom_columns(spec: str, *, headers: bool = True) -> Printer:
     """Of `NAME:.metadata.name,NODE:.spec.nodeName`."""
-    from kubectl_lite import jsonpath
+    from kubectl_lite.printing import jsonpath
 
     if not spec:
         raise UsageError("custom-columns format specified but no custom columns given")
@@ -178,7 +178,7 @@ def _cell(value: Any) -> str:
         return "map[" + " ".join(f"{k}:{_cell(v)}" for k, v in sorted(value.items())) + "]"
     if isinstance(value, list):
         return "[" + " ".join(map(_cell, value)) + "]"
-    from kubectl_lite.jsonpath import show
+    from kubectl_lite.printing.jsonpath import show
 
     return show(value)
 
@@ -208,7 +208,7 @@ def as_json(value: Any) -> str:
 
 
 def as_yaml(value: Any) -> str:
-    from kubectl_lite.yaml_text import dump
+    from kubectl_lite.printing.yaml_text import dump
 
     return dump(value)
 

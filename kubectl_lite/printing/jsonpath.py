@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from kubectl_lite.jsonpath_steps import (
+from kubectl_lite.printing.jsonpath_steps import (
     Descent,
     Field,
     Filter,

@@ -10,9 +10,18 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from kubectl_lite import gotemplate
-from kubectl_lite.gotemplate_functions import FUNCTIONS, MISSING, CallError, Int64, quoted, show, truth, type_of
-from kubectl_lite.gotemplate_nodes import (
+from kubectl_lite.printing import gotemplate
+from kubectl_lite.printing.gotemplate_functions import (
+    FUNCTIONS,
+    MISSING,
+    CallError,
+    Int64,
+    quoted,
+    show,
+    truth,
+    type_of,
+)
+from kubectl_lite.printing.gotemplate_nodes import (
     NIL,
     Action,
     Block,
