@@ -38,13 +38,23 @@ class Feed:
         self.passed = max(0, self._start())
         self.moved = asyncio.Event()
         """Set, and replaced, whenever `passed` grows."""
+        self._call: Any = None
+        self._used = link.current
+
+    def renew(self) -> None:
+        """For who knows that it should have shown something: a watch can go deaf, its call and its member alive. It goes on
+        where it is, on the next member."""
+        log.warning("the watch of etcd shows nothing, though there is something; beginning it anew")
+        self._link.turn(self._used)
+        if self._call is not None:
+            self._call.cancel()
 
     async def changes(self) -> AsyncGenerator[list[Change], None]:
         """Ends when the store is closed. Raises Compacted."""
         failures = 0
         while not self._link.closed:
-            used = self._link.current
-            call = self._link.watch()
+            used = self._used = self._link.current
+            call = self._call = self._link.watch()
             try:
                 await call.write(rpc.WatchRequest(create_request=self._request()))
                 counter = _Positions(self._root, self._start(), self._previous)
@@ -66,10 +76,10 @@ class Feed:
                     raise
                 if self._link.closed:
                     return  # gRPC says so of the calls of a closed channel; nobody has cancelled us
-                if used == self._link.current:
-                    raise
-                log.info("the watch of etcd moves to another member")
-                continue
+                if used != self._link.current:
+                    log.info("the watch of etcd moves to another member")
+                    continue
+                log.warning("the watch of etcd was cancelled; resuming it")
             except grpc.aio.AioRpcError as error:
                 log.warning("the watch of etcd broke (%s); resuming it", error.details())
                 self._link.turn(used)

@@ -1,0 +1,49 @@
+"""A watch that ends oddly, or shows nothing, is begun anew: whoever follows the store never notices."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from controlplane.storage.errors import StoreUnavailable
+from controlplane.storage.etcd import EtcdStore
+from tests.support.odd_etcd import OddEtcd, cancelled_by_the_server, deaf, odd_etcd
+
+
+async def names(store: EtcdStore, count: int) -> list[str]:
+    found: list[str] = []
+    async with asyncio.timeout(10), aclosing(store.watch("/", after=0)) as batches:  # type: ignore[type-var]
+        async for batch in batches:
+            found += [change.key for change in batch]
+            if len(found) >= count:
+                break
+    return found
+
+
+def fill(odd: OddEtcd) -> None:
+    for name in (b"a", b"b"):
+        odd.put(b"/sampan/" + name)
+
+
+async def test_the_server_may_call_it_cancelled() -> None:
+    async with odd_etcd(cancelled_by_the_server) as (odd, endpoint):
+        store = EtcdStore([endpoint], compact_every=0)
+        fill(odd)
+        assert await names(store, 2) == ["/a", "/b"]
+        assert odd.watches == 2
+        await store.close()
+
+
+async def test_one_that_shows_nothing_is_given_up_when_a_read_has_waited_for_it() -> None:
+    async with odd_etcd(deaf) as (odd, endpoint):
+        store = EtcdStore([endpoint], compact_every=0)
+        fill(odd)
+        following = asyncio.create_task(names(store, 2))
+        await odd.watched.wait()
+        with pytest.raises(StoreUnavailable, match="does not catch up"):
+            await store.latest()
+        assert await following == ["/a", "/b"]
+        assert odd.watches == 2
+        await store.close()
