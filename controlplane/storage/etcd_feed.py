@@ -56,7 +56,7 @@ class Feed:
             used = self._used = self._link.current
             call = self._call = self._link.watch()
             try:
-                await call.write(rpc.WatchRequest(create_request=self._request()))
+                await _send(call, rpc.WatchRequest(create_request=self._request()))
                 counter = _Positions(self._root, self._start(), self._previous)
                 async for response in _responses(call):
                     failures = 0
@@ -154,6 +154,23 @@ class _Positions:
     def _next_deletion(self, kv: Any) -> int:
         position, self._deleted = min(self._deleted, LAST_POSITION), self._deleted + 1
         return public(kv.mod_revision, position)
+
+
+async def _send(call: Any, request: Any) -> None:
+    """A call's first message. Raises CancelledError if it is cancelled: gRPC forgets to wake a writer whose call is cancelled
+    before it is connected (grpc.aio 1.85: cancel() ends the task that would have let it write)."""
+    writing = asyncio.ensure_future(call.write(request))
+    ended = asyncio.Event()
+    call.add_done_callback(lambda _: ended.set())
+    ending = asyncio.ensure_future(ended.wait())
+    try:
+        await asyncio.wait((writing, ending), return_when=asyncio.FIRST_COMPLETED)
+        if not writing.done() and call.cancelled():
+            raise asyncio.CancelledError
+        await writing
+    finally:
+        ending.cancel()
+        writing.cancel()
 
 
 async def _responses(call: Any) -> AsyncIterator[Any]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import aclosing
 
 import pytest
 
 from controlplane.storage.errors import StoreUnavailable
 from controlplane.storage.etcd import EtcdStore
+from controlplane.storage.etcd_batch import MARKER, marker
+from controlplane.storage.etcd_feed import Feed
+from controlplane.storage.etcd_link import Link
 from tests.support.odd_etcd import OddEtcd, cancelled_by_the_server, deaf, odd_etcd
 
 
@@ -34,6 +38,23 @@ async def test_the_server_may_call_it_cancelled() -> None:
         assert await names(store, 2) == ["/a", "/b"]
         assert odd.watches == 2
         await store.close()
+
+
+async def test_it_moves_on_while_its_member_only_lets_it_in() -> None:
+    """A member that begins takes connections before it answers on them."""
+    async with odd_etcd() as (odd, endpoint):
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            mute.setblocking(False)
+            link = Link([f"127.0.0.1:{mute.getsockname()[1]}", endpoint], None, probe=marker("/sampan"))
+            fill(odd)
+            feed = Feed(link, "/sampan", MARKER, 0, previous=False)
+            async with asyncio.timeout(10), aclosing(feed.changes()) as batches:
+                first = asyncio.ensure_future(anext(batches))
+                let_in, _ = await asyncio.get_running_loop().sock_accept(mute)
+                with let_in:
+                    link.turn()
+                    assert [change.key for change in await first] == ["/a"]
+            await link.close()
 
 
 async def test_one_that_shows_nothing_is_given_up_when_a_read_has_waited_for_it() -> None:
