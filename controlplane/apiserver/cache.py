@@ -104,6 +104,11 @@ class WatchCache:
                 failures += 1
                 log.warning("the store cannot be watched (%s); trying again", error)
                 await asyncio.sleep(backoff.delay(failures, self._rng))
+            except Exception:  # whatever broke: a server whose cache stands still looks healthy, and is deaf
+                failures += 1
+                log.exception("the watch cache cannot take in what the store holds; reading everything again")
+                whole = False
+                await asyncio.sleep(backoff.delay(failures, self._rng))
 
     async def _load(self) -> None:
         page = await self._store.range(self._prefix)

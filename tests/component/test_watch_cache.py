@@ -170,6 +170,29 @@ async def test_what_another_server_writes_to_the_same_key_meanwhile_is_what_is_s
         assert decode.keys == [key]
 
 
+class Stumbling(Decoder):
+    """Cannot read one object, twice."""
+
+    def __call__(self, key: str, value: bytes) -> Any:
+        made = super().__call__(key, value)
+        if key.endswith("/odd") and self.keys.count(key) <= 2:
+            raise RuntimeError("a defect")
+        return made
+
+
+async def test_a_defect_while_it_reads_a_change_does_not_leave_it_deaf(caplog: pytest.LogCaptureFixture) -> None:
+    store, decode = EmbeddedStore(), Stumbling()
+    async with running(store, decode) as cache:
+        watcher = cache.watch(NAME, cache.revision)
+        await store.create(f"{NAME}default/odd", codec.encode(config("odd")))
+        await cache.reached(await store.create(f"{NAME}default/next", codec.encode(config("next"))))
+        assert sorted(cache.collection(NAME).items) == [f"{NAME}default/next", f"{NAME}default/odd"]
+        with pytest.raises(Expired):
+            watcher.take()
+    told = [r.message for r in caplog.records if r.levelname == "ERROR"]
+    assert told == ["the watch cache cannot take in what the store holds; reading everything again"] * 2
+
+
 class Held(EmbeddedStore):
     """Its watch shows nothing while the gate is closed: a cache that has fallen behind."""
 
