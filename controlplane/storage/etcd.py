@@ -340,8 +340,8 @@ class EtcdStore:
         assert self._link_ is not None
         begun = perf_counter()
         self._wary = max(0, self._wary - 1)
-        if len(batch) > 1 and not self._wary:
-            answer = await self._link_.call("Txn", together(batch, self._root), writes=True)
+        if len(batch) > 1 and not self._wary and (whole := together(batch, self._root)) is not None:
+            answer = await self._link_.call("Txn", whole, writes=True)
             if answer.succeeded:
                 self.measure.batch(len(batch), perf_counter() - begun)
                 return all_passed(batch, answer)

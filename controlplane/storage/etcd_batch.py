@@ -29,9 +29,11 @@ from controlplane.storage.interface import Entry
 POSITION_BITS = 8
 LAST_POSITION = (1 << POSITION_BITS) - 1
 FORMAT = 1
-"""Second byte of each stored value."""
+"""Second byte of each stored value. It also makes every value longer than its position byte: see `_at`."""
+MOST_OPERATIONS = 128
+"""etcd's --max-txn-ops; of compares just as many."""
 MOST_WRITES = 120
-"""etcd's --max-txn-ops is 128, and a nested transaction's compare counts on top of its parent's operations."""
+"""A nested transaction's (three) compares count on top of its parent's operations."""
 MARKER = "/\x00marker"
 MOST_BYTES = 1_000_000
 """etcd's --max-request-bytes is 1.5 MiB. A single larger write goes alone, and etcd judges it."""
@@ -89,14 +91,15 @@ def take(waiting: list[Write]) -> tuple[list[Write], list[Write]]:
     return batch, later
 
 
-def together(batch: Sequence[Write], root: str) -> Any:
-    """One plain transaction that all of them pass or none: for both sides some 7 µs a write less than nested ones."""
+def together(batch: Sequence[Write], root: str) -> Any | None:
+    """One plain transaction that all of them pass or none: for both sides some 7 µs a write less than nested ones.
+    None: it would have more compares than etcd takes."""
     made = rpc.TxnRequest()
     for position, write in enumerate(batch):
         key = (root + write.key).encode()
         _condition(made.compare, key, write)
         _operation(made.success.add(), key, write, position)
-    return made
+    return made if len(made.compare) <= MOST_OPERATIONS else None
 
 
 def transaction(batch: Sequence[Write], root: str) -> Any:
@@ -137,16 +140,23 @@ def _operation(made: Any, key: bytes, write: Write, position: int) -> None:
 
 
 def _condition(compare: Any, key: bytes, write: Write) -> None:
-    """Of a revision its etcd part is enough: a batch holds a key once, so with the key it tells the very write. (Two more
-    compares told the position, too, and cost an update a sixth of etcd's work and of ours.)"""
     if write.verb == "create":
         compare.add(key=key, target=_CREATE, result=_EQUAL, create_revision=0)
     else:
-        # 0 would be true of a key that is not there.
-        compare.add(key=key, target=_MOD, result=_EQUAL, mod_revision=write.at >> POSITION_BITS or -1)
+        _only_at(compare, key, write.at)
 
 
-_CREATE, _MOD, _EQUAL = rpc.Compare.CREATE, rpc.Compare.MOD, rpc.Compare.EQUAL
+_CREATE, _MOD, _VALUE = rpc.Compare.CREATE, rpc.Compare.MOD, rpc.Compare.VALUE
+_EQUAL, _GREATER, _LESS = rpc.Compare.EQUAL, rpc.Compare.GREATER, rpc.Compare.LESS
+
+
+def _only_at(compare: Any, key: bytes, revision: int) -> None:
+    """The key's etcd revision, and the position in front of its value: position < value < position + 1, as bytes."""
+    position = revision & LAST_POSITION
+    compare.add(key=key, target=_MOD, result=_EQUAL, mod_revision=revision >> POSITION_BITS)
+    compare.add(key=key, target=_VALUE, result=_GREATER, value=bytes((position,)))
+    if position < LAST_POSITION:
+        compare.add(key=key, target=_VALUE, result=_LESS, value=bytes((position + 1,)))
 
 
 def all_passed(batch: Sequence[Write], response: Any) -> list[int]:

@@ -93,12 +93,11 @@ class Store(Protocol):
         ...
 
     def update(self, key: str, value: bytes, *, at: int) -> Coroutine[Any, Any, int]:
-        """Compare-and-swap: only if the key is still at revision `at`, which must be one that this key has had.
-        RevisionConflict, KeyMissing."""
+        """Compare-and-swap: only if the key is still at revision `at`. RevisionConflict, KeyMissing."""
         ...
 
     def delete(self, key: str, *, at: int) -> Coroutine[Any, Any, int]:
-        """Returns the revision of the deletion; `at` as for update. RevisionConflict, KeyMissing."""
+        """Returns the revision of the deletion. RevisionConflict, KeyMissing."""
         ...
 
     def watch(self, prefix: str, *, after: int, previous: bool = True) -> AsyncIterator[Sequence[Change]]:

@@ -54,8 +54,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _write(self, verb: str, key: str, value: bytes, stale: bool) -> Change | Exception:
         old = self.held.get(key)
-        had = [self.begun, *(c.revision for c in self.history if c.key == key)]
-        at = had[-2] if stale and old else had[-1]
+        at = (old[1] if old else self.begun) - (1 if stale else 0)
         before = old[0] if old else None
         try:
             if verb == "create":

@@ -11,6 +11,7 @@ from aetcd import rpc
 
 from controlplane.storage.etcd_batch import (
     FORMAT,
+    MOST_OPERATIONS,
     Write,
     all_passed,
     public,
@@ -49,7 +50,7 @@ async def test_deletes_go_first_and_each_put_has_its_position(pending: asyncio.F
     batch, later = take(waiting)
     assert later == [waiting[4]], "the second write of a key waits for the next batch"
     whole = together(batch, "/root")
-    assert not whole.failure
+    assert whole is not None and not whole.failure
     assert made_of(whole) == [
         ("delete", b"/root/a", -1),
         ("delete", b"/root/z", -1),
@@ -66,3 +67,13 @@ async def test_whoever_waits_no_longer_is_left_out(pending: asyncio.Future[int])
     gone.cancel()
     writes = [Write("create", "/a", b"", 0, gone), Write("create", "/a", b"", 0, pending)]
     assert take(writes) == ([writes[1]], [])
+
+
+@pytest.mark.parametrize(("updates", "fits"), [(42, True), (43, False)])
+async def test_what_would_have_too_many_compares_is_not_sent_together(
+    pending: asyncio.Future[int], updates: int, fits: bool
+) -> None:
+    batch = [Write("update", f"/{i}", b"", public(5, 1), pending) for i in range(updates)]
+    whole = together(batch, "/root")
+    assert (whole is not None) is fits
+    assert whole is None or len(whole.compare) <= MOST_OPERATIONS
