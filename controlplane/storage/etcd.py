@@ -159,13 +159,13 @@ class EtcdStore:
         if not self._feeds:
             return Latest(public(newest, LAST_POSITION), public(newest, LAST_POSITION))
         feed = max(self._feeds, key=lambda f: f.passed)
-        passed = feed.passed
+        passed, begun = feed.passed, asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(CATCH_UP):
                 await self._until(feed, newest)
         except TimeoutError:
             if feed.passed == passed:  # not even the marker that we wrote
-                feed.renew()
+                feed.renew(begun)
             raise StoreUnavailable("the watch of etcd does not catch up") from None
         return Latest(feed.newest, public(feed.passed, LAST_POSITION))
 

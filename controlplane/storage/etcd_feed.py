@@ -40,10 +40,14 @@ class Feed:
         """Set, and replaced, whenever `passed` grows."""
         self._call: Any = None
         self._used = link.current
+        self._begun = 0.0
 
-    def renew(self) -> None:
-        """For who knows that it should have shown something: a watch can go deaf, its call and its member alive. It goes on
-        where it is, on the next member."""
+    def renew(self, since: float) -> None:
+        """For who knows that it should have shown something since that moment (of the loop's time): a watch can go deaf, its
+        call and its member alive. It goes on where it is, on the next member. One that began later has its time still: many
+        readers find out, one after the other."""
+        if self._begun > since:
+            return
         log.warning("the watch of etcd shows nothing, though there is something; beginning it anew")
         self._link.turn(self._used)
         if self._call is not None:
@@ -55,6 +59,7 @@ class Feed:
         while not self._link.closed:
             used = self._used = self._link.current
             call = self._call = self._link.watch()
+            self._begun = asyncio.get_running_loop().time()
             try:
                 await _send(call, rpc.WatchRequest(create_request=self._request()))
                 counter = _Positions(self._root, self._start(), self._previous)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import AsyncExitStack
 from random import Random
 
@@ -49,6 +50,12 @@ async def test_two_servers_are_one_cluster(etcd_server: EtcdServer) -> None:
                     names += [e.item.object.metadata.name for e in watch.take() if e.item is not None]
             assert sorted(n for n in names if n != "kubernetes") == sorted(f"s{n}" for n in range(MANY))
             watch.close()
+
+        # All of a batch share an etcd revision; still no object takes a neighbour's version for its own.
+        for mine, other in itertools.pairwise(made):
+            alien = replace(mine.object.metadata, resource_version=other.object.metadata.resource_version)
+            with pytest.raises(Conflict):
+                await apis[0].update(CTX, SERVICES, "default", alien.name, replace(mine.object, metadata=alien))
 
         one = await apis[0].create(CTX, MAPS, "default", core_v1.ConfigMap(metadata=meta_v1.ObjectMeta(name="c")))
         seen = (await apis[1].get(CTX, MAPS, "default", "c")).object

@@ -257,6 +257,20 @@ async def test_a_swap_at_a_neighbours_revision_is_refused(store: Store) -> None:
             await store.update("/n0", b"x", at=wrong)
 
 
+async def test_a_swap_at_an_earlier_revision_is_refused_whoever_wrote_beside_it(store: Store) -> None:
+    had = list(await asyncio.gather(*(store.create(f"/n{n}", b"") for n in range(5))))
+    for _ in range(2):
+        had += await asyncio.gather(*(store.update(f"/n{n}", b"x", at=had[n - 5]) for n in range(5)))
+    for n in range(5):
+        for old in had[n:-5:5]:
+            with pytest.raises(RevisionConflict) as refused:
+                await store.update(f"/n{n}", b"late", at=old)
+            assert refused.value.current == had[n - 5]
+            with pytest.raises(RevisionConflict):
+                await store.delete(f"/n{n}", at=old)
+    assert [e.value for e in (await store.range("/n")).entries] == [b"x"] * 5
+
+
 async def test_the_newest_changes_up_to_a_revision_are_told_to_who_comes_later(store: Store) -> None:
     begun = await store.revision()
     made = await asyncio.gather(*(store.create(f"/old{n}", b"1") for n in range(6)))
