@@ -19,8 +19,27 @@ import msgspec
 HEAVIEST = 16 * 1024
 """Bytes of JSON of all arguments together. As objects they are some ten times that: all that is remembered, 20 MiB at most."""
 
+LONGEST = 512
+"""Characters of a text by which something is remembered: names, keys and selectors are shorter, but anybody may send longer."""
+
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+
+def by_text(most: int) -> Callable[[Callable[[str], R]], Callable[[str], R]]:
+    """A decorator for pure functions of a text: functools.lru_cache for those that are short, since a cache that is bounded in
+    number alone is as large as whoever fills it wishes."""
+
+    def decorate(function: Callable[[str], R]) -> Callable[[str], R]:
+        known = functools.lru_cache(maxsize=most)(function)
+
+        @functools.wraps(function)
+        def remembered(text: str) -> R:
+            return known(text) if len(text) <= LONGEST else function(text)
+
+        return remembered
+
+    return decorate
 
 
 def by_identity(most: int = 128) -> Callable[[Callable[[Unpack[Ts]], R]], Callable[[Unpack[Ts]], R]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kubeapi.errors import BadRequest
+from kubeapi.remembered import by_text
 from kubeapi.types import meta_v1
 
 Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
@@ -67,7 +67,7 @@ _EQUAL = re.compile(rf"({_KEY})\s*(==|=|!=|>|<)\s*([A-Za-z0-9_.-]*)")
 _EXISTS = re.compile(rf"(!?)\s*({_KEY})")
 
 
-@functools.lru_cache(maxsize=1024)
+@by_text(1024)
 def parse_label_selector(text: str) -> LabelQuery:
     """`app=web,tier!=db,env in (a, b),!old,weight>3`. Raises BadRequest."""
     found = []
@@ -162,7 +162,7 @@ class FieldTerm:
     value: str
 
 
-@functools.lru_cache(maxsize=1024)
+@by_text(1024)
 def parse_field_selector(text: str) -> tuple[FieldTerm, ...]:
     """`metadata.name=web,status.phase!=Running`. Raises BadRequest."""
     found = []

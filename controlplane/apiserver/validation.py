@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import msgspec
 
 from kubeapi.errors import FieldError
-from kubeapi.remembered import by_identity
+from kubeapi.remembered import by_identity, by_text
 from kubeapi.schema import FieldInfo, descriptor_of, fields_of, reader
 from kubeapi.types import core_v1, meta_v1
 
@@ -74,14 +73,14 @@ def name_faults(path: str, name: str, rule: str) -> Iterator[FieldError]:
         )
 
 
-@functools.lru_cache(maxsize=4096)
+@by_text(4096)
 def _is_key(key: str) -> bool:
     """Remembered, as the next: objects by the thousand carry the same labels."""
     prefix, slash, name = key.rpartition("/")
     return len(name) <= 63 and bool(QUALIFIED.fullmatch(name)) and not (slash and not SUBDOMAIN.fullmatch(prefix))
 
 
-@functools.lru_cache(maxsize=4096)
+@by_text(4096)
 def _is_label_value(value: str) -> bool:
     return len(value) <= 63 and bool(LABEL_VALUE.fullmatch(value))
 

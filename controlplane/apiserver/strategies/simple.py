@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
 from controlplane.apiserver.validation import CONFIG_KEY, forbidden, immutable, invalid, required
 from kubeapi.errors import FieldError
 from kubeapi.meta import replace
+from kubeapi.remembered import by_text
 from kubeapi.types import core_v1
 
 CONFIG_MOST = 1024 * 1024
@@ -89,7 +89,7 @@ class SecretStrategy(Strategy):
                 yield forbidden("data", "field is immutable when `immutable` is set")
 
 
-@functools.lru_cache(maxsize=4096)
+@by_text(4096)
 def _is_config_key(key: str) -> bool:
     """Remembered: many objects have the same keys."""
     return len(key) <= 253 and key not in (".", "..") and CONFIG_KEY.fullmatch(key) is not None

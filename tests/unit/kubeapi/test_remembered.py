@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubeapi.remembered import HEAVIEST, by_identity
+from kubeapi.remembered import HEAVIEST, LONGEST, by_identity, by_text
 from kubeapi.types import meta_v1
 
 
@@ -53,3 +53,17 @@ def test_what_is_heavy_is_not_kept() -> None:
     assert calls == 1
     assert [length(half, over), length(half, over)] == [len(half) + len(over)] * 2
     assert calls == 3
+
+
+def test_a_long_text_is_not_kept() -> None:
+    """Else four thousand labels of three megabytes each, all of them refused, would fill the memory."""
+    calls: list[int] = []
+
+    @by_text(8)
+    def length(text: str) -> int:
+        calls.append(len(text))
+        return len(text)
+
+    for text in ("x" * LONGEST, "x" * (LONGEST + 1)):
+        assert [length(text), length(text)] == [len(text)] * 2
+    assert calls == [LONGEST, LONGEST + 1, LONGEST + 1]
