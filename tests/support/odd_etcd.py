@@ -23,6 +23,11 @@ async def deaf(context: Any) -> None:
     await asyncio.Event().wait()
 
 
+async def slow(context: Any) -> None:
+    """It takes its time, and then shows what there is."""
+    await asyncio.sleep(0.5)
+
+
 async def cancelled_by_the_server(context: Any) -> None:
     await context.abort(grpc.StatusCode.CANCELLED, "so it pleased the server")
 

@@ -12,7 +12,7 @@ from controlplane.storage.etcd_batch import MARKER, marker
 from controlplane.storage.etcd_feed import Feed
 from controlplane.storage.etcd_link import Link
 from controlplane.storage.interface import Latest
-from tests.support.odd_etcd import OddEtcd, cancelled_by_the_server, deaf, odd_etcd
+from tests.support.odd_etcd import OddEtcd, cancelled_by_the_server, deaf, odd_etcd, slow
 
 
 async def names(store: EtcdStore, count: int) -> list[str]:
@@ -57,7 +57,7 @@ async def test_it_moves_on_while_its_member_only_lets_it_in() -> None:
 
 
 async def test_one_that_shows_nothing_is_given_up_once_however_many_reads_have_waited_for_it() -> None:
-    async with odd_etcd(deaf) as (odd, endpoint):
+    async with odd_etcd(deaf, slow) as (odd, endpoint):
         store = EtcdStore([endpoint], compact_every=0)
         fill(odd)
         following = asyncio.create_task(names(store, 2))
