@@ -5,6 +5,9 @@ dockerd drops forwarded packets by default, and where bridged frames pass netfil
 those between two nodes on our bridge: two accepting rules at the head of FORWARD, tagged with a comment.
 """
 
+import os
+import shutil
+import socket
 import subprocess
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -29,6 +32,26 @@ def run(*command: str, check: bool = True, input: str | None = None) -> str:
     if check and done.returncode:
         raise MachineError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def require_tools(*tools: str) -> None:
+    """Raises MachineError unless this is root and has all of them."""
+    if os.geteuid() != 0:
+        raise MachineError("needs root: network namespaces and nftables")
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise MachineError(f"{tool} is not installed (Debian: iproute2, nftables, util-linux)")
+
+
+def require_ports(*ports: int) -> None:
+    """Raises MachineError where somebody listens already."""
+    for port in ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                attempt.bind(("0.0.0.0", port))
+            except OSError as error:
+                raise MachineError(f"port {port} cannot be had ({error.strerror}): --port takes another") from error
 
 
 def namespace(node: str) -> str:
@@ -69,7 +92,7 @@ def ensure(nodes: Sequence[str]) -> None:
 
 
 def _has_iptables() -> bool:
-    return subprocess.run(["sh", "-c", "command -v iptables"], capture_output=True).returncode == 0
+    return shutil.which("iptables") is not None
 
 
 def _forward_rules() -> list[list[str]]:

@@ -11,12 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from docker.errors import DockerException
-
 from sampan import cluster_machine
-from sampan.cluster_containers import remove_containers
+from sampan.cluster_containers import ContainersError, remove_containers
 from sampan.cluster_layout import DEFAULT_DIRECTORY, Layout
-from sampan.up import locked, other_cluster
+from sampan.cluster_lock import locked, other_cluster
 
 HELP = "end the cluster of this machine and remove what it left"
 _END_TIMEOUT_MS = 20_000
@@ -40,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         remove_containers(node_names(layout))
         unmount(layout)
         cluster_machine.remove()
-    except (cluster_machine.MachineError, DockerException) as error:
+    except (cluster_machine.MachineError, ContainersError) as error:
         print(f"sampan down: {error}", file=sys.stderr)
         return 1
     if not args.keep_data and layout.directory.exists():

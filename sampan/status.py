@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sampan.cluster_layout import ADMIN, DEFAULT_DIRECTORY, Layout
+from sampan.cluster_lock import locked
 from sampan.cluster_probe import Probe, is_ready
-from sampan.up import locked
 
 HELP = "what of the cluster of this machine runs"
 

@@ -8,43 +8,28 @@ reported, a killed or rebooted one finds its objects in the data directory and i
 
 import argparse
 import asyncio
-import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import cast
-
-import docker
-from docker.errors import DockerException
 
 from kubeapi.clock import Clock, SystemClock
-from node_agent import images
 from sampan import cluster_machine
-from sampan.cluster_containers import remove_containers
-from sampan.cluster_layout import (
-    ADMIN,
-    DEFAULT_DIRECTORY,
-    KUBERNETES,
-    Layout,
-    Settings,
-    node_identity,
-)
-from sampan.cluster_pki import Pki, write_private
+from sampan.cluster_containers import ContainersError, ensure_images, remove_containers
+from sampan.cluster_credentials import make_credentials
+from sampan.cluster_layout import ADMIN, DEFAULT_DIRECTORY, Layout, Settings
+from sampan.cluster_lock import LockError, last_cluster, locked, only_cluster, other_cluster, refusal_of
 from sampan.cluster_probe import Probe, is_ready
 from sampan.cluster_supervisor import Component, Supervisor
 
 HELP = "start a cluster on this machine"
+TOOLS = ("ip", "nft", "nsenter")
 _START_TIMEOUT = 60.0
 _TRIES = 3
 """Ends of the API server before it first answers; then it is no accident."""
-_ONE_HERE = Path("/run/sampan.lock")
-"""Held while a cluster runs: two would share bridge, namespaces and rules. Holds the data directory's name."""
 
 
 class UpError(Exception):
@@ -66,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.foreground:
             return asyncio.run(_supervise(layout, _settings(layout, args), args.report, SystemClock()))
         return _in_background(layout, _settings(layout, args))
-    except (UpError, cluster_machine.MachineError) as error:
+    except (UpError, LockError, ContainersError, cluster_machine.MachineError) as error:
         print(f"sampan up: {error}", file=sys.stderr)
         return 1
 
@@ -82,31 +67,15 @@ def _settings(layout: Layout, args: argparse.Namespace) -> Settings:
     return Settings(args.nodes or 1, args.port, args.port + 1, args.node_monitor_grace, args.pod_eviction)
 
 
-def locked(layout: Layout) -> bool:
-    """Whether a supervisor runs on this data directory."""
-    return _held(layout.lock)
-
-
-def _held(lock: Path) -> bool:
-    if not lock.exists():
-        return False
-    with lock.open("r") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def _in_background(layout: Layout, settings: Settings) -> int:
     if locked(layout):
         print(f"the cluster runs already: {layout.directory}")
         _hint(layout)
         return 0
-    _check_machine()
-    if _held(_ONE_HERE):
-        raise UpError(_other_cluster())
-    _check_ports(settings)
+    cluster_machine.require_tools(*TOOLS)
+    if directory := other_cluster(layout):
+        raise LockError(refusal_of(directory))
+    cluster_machine.require_ports(settings.port, settings.grpc_port)
     layout.logs.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     command = [
@@ -133,24 +102,6 @@ def _in_background(layout: Layout, settings: Settings) -> int:
 
 def _hint(layout: Layout) -> None:
     print(f"export KUBECONFIG={layout.kubeconfig(ADMIN)}")
-
-
-def _check_machine() -> None:
-    if os.geteuid() != 0:
-        raise UpError("needs root: network namespaces and nftables")
-    for tool in ("ip", "nft", "nsenter"):
-        if not any((Path(place) / tool).exists() for place in os.environ.get("PATH", "").split(":")):
-            raise UpError(f"{tool} is not installed (Debian: iproute2, nftables, util-linux)")
-
-
-def _check_ports(settings: Settings) -> None:
-    for port in (settings.port, settings.grpc_port):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                attempt.bind(("0.0.0.0", port))
-            except OSError as error:
-                raise UpError(f"port {port} cannot be had ({error.strerror}): --port takes another") from error
 
 
 class Report:
@@ -180,30 +131,14 @@ class Report:
 
 
 async def _supervise(layout: Layout, settings: Settings, descriptor: int, clock: Clock) -> int:
-    _check_machine()
+    cluster_machine.require_tools(*TOOLS)
     layout.logs.mkdir(parents=True, exist_ok=True)
     report = Report(descriptor, clock)
-    here = f"a cluster runs already on {layout.directory}"
-    mine = _holding(layout.lock, str(os.getpid()), lambda: here)
-    before = _last_cluster()
-    with mine, _holding(_ONE_HERE, str(layout.directory), _other_cluster):
+    before = last_cluster()
+    with only_cluster(layout):
         if before not in ("", str(layout.directory)):
             await asyncio.to_thread(_clear, before, report)
         return await _run(layout, settings, report, clock)
-
-
-@contextmanager
-def _holding(lock: Path, text: str, refusal: Callable[[], str]) -> Iterator[None]:
-    """The lock goes with this process, however it ends. `text` is for those who find it held."""
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UpError(refusal()) from None
-        file.truncate(0)
-        file.write(text)
-        file.flush()
-        yield
 
 
 def _clear(directory: str, report: Report) -> None:
@@ -212,22 +147,6 @@ def _clear(directory: str, report: Report) -> None:
         remove_containers(nodes)
         cluster_machine.remove()
         report.say(f"cleared away {len(nodes)} nodes that the cluster of {directory} left behind")
-
-
-def _last_cluster() -> str:
-    """The directory of whoever had a cluster on this machine last, if since the last boot."""
-    return _ONE_HERE.read_text().strip() if _ONE_HERE.exists() else ""
-
-
-def other_cluster(layout: Layout) -> str:
-    """The directory of the cluster that runs on this machine, if it is not this one."""
-    directory = _last_cluster() if _held(_ONE_HERE) else ""
-    return directory if directory != str(layout.directory) else ""
-
-
-def _other_cluster() -> str:
-    directory = _last_cluster()
-    return f"another cluster runs on this machine: {directory}; `sampan down --data-dir {directory}` ends it"
 
 
 async def _run(layout: Layout, settings: Settings, report: Report, clock: Clock) -> int:
@@ -306,50 +225,19 @@ def _wait_for_nodes(probe: Probe, missing: set[str], since: datetime, report: Re
 
 def prepare(layout: Layout, settings: Settings, report: Report, now: datetime) -> None:
     """All that must be there before the first process. Blocking; keeps what is there."""
-    _make_credentials(layout, settings, now)
+    addresses = {name: cluster_machine.address(index) for index, name in enumerate(settings.node_names)}
+    make_credentials(layout, settings, machine=cluster_machine.MACHINE, nodes=addresses, now=now)
     layout.save(settings)
     if unwanted := cluster_machine.nodes() - set(settings.node_names):
-        try:
-            remove_containers(unwanted)
-        except DockerException as error:
-            raise UpError(f"no Docker engine answers: {error}") from error
+        remove_containers(unwanted)
         cluster_machine.remove_nodes(unwanted)
         report.say(f"removed {', '.join(sorted(unwanted))}, no longer wanted")
     cluster_machine.ensure(settings.node_names)
     for node in settings.node_names:
         layout.node_directory(node).mkdir(parents=True, exist_ok=True)
     report.say(f"network for {settings.nodes} nodes")
-    try:
-        engine = docker.APIClient()
-        try:
-            made = images.ensure(cast(images.Engine, engine))
-        finally:
-            engine.close()
-    except DockerException as error:
-        raise UpError(f"no Docker engine answers: {error}") from error
-    if made:
+    if made := ensure_images():
         report.say(f"made images {', '.join(made)}")
-
-
-def _make_credentials(layout: Layout, settings: Settings, now: datetime) -> None:
-    pki = Pki(layout.pki, now=now)
-    pki.authority()
-    pki.server(
-        "apiserver",
-        addresses=["127.0.0.1", cluster_machine.MACHINE, KUBERNETES],
-        names=[
-            "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-            "kubernetes.default.svc.cluster.local",
-        ],
-    )  # fmt: skip
-    pki.token_key()
-    nodes = [node_identity(node) for node in settings.node_names]
-    for identity in (ADMIN, *nodes):
-        index = nodes.index(identity) if identity in nodes else -1
-        pki.client(identity, addresses=[cluster_machine.address(index)] if index >= 0 else [])
-        host = cluster_machine.MACHINE if identity in nodes else "127.0.0.1"
-        text = pki.kubeconfig(identity, server=f"https://{host}:{settings.port}", grpc=f"{host}:{settings.grpc_port}")
-        write_private(layout.kubeconfig(identity), text)
 
 
 if __name__ == "__main__":
