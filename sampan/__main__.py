@@ -12,6 +12,7 @@ from sampan import collector
 
 COMMANDS = {
     "up": "start a cluster on this machine",
+    "standalone": "a cluster of this machine alone, in one process",
     "down": "end the cluster of this machine and remove what it left",
     "status": "what of the cluster of this machine runs",
     "load": "make an image known to the nodes",

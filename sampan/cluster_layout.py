@@ -38,10 +38,14 @@ class Settings:
     """Seconds without a heartbeat until a node is NotReady."""
     pod_eviction: float = 300.0
     """Seconds NotReady until its pods are replaced elsewhere."""
+    standalone: str = ""
+    """The node's name, where one process is the whole cluster; empty: the nodes are namespaces (`sampan up`)."""
+    hollow: bool = False
+    """Its containers are pretended: nothing of the machine is its own but the directory."""
 
     @property
     def node_names(self) -> list[str]:
-        return [f"node-{number}" for number in range(1, self.nodes + 1)]
+        return [self.standalone] if self.standalone else [f"node-{number}" for number in range(1, self.nodes + 1)]
 
 
 def node_identity(node: str) -> Identity:
@@ -80,19 +84,9 @@ class Layout:
         sampan = [sys.executable, "-m", "sampan"]
         server = [
             *sampan, "controlplane",
-            f"--store=sqlite:{self.directory / 'store.db'}",
-            "--bind=0.0.0.0",
-            f"--port={settings.port}",
-            f"--grpc-port={settings.grpc_port}",
-            f"--advertise={cluster_machine.MACHINE}",
-            f"--pki={self.pki}",
-            f"--service-cidr={SERVICE_CIDR}",
+            *self.control_plane_flags(settings, address=cluster_machine.MACHINE),
             # The supervisor runs it once, and it dies with the supervisor: it need not wait for its own leases.
             "--leader-elect-identity=sampan-up",
-            f"--cluster-cidr={CLUSTER_CIDR}",
-            f"--node-monitor-grace={settings.node_monitor_grace}",
-            f"--pod-eviction={settings.pod_eviction}",
-            f"--local-path-directory={self.directory / 'volumes'}",
         ]  # fmt: skip
         parts = []
         for index, node in enumerate(settings.node_names):
@@ -110,6 +104,22 @@ class Layout:
             ]  # fmt: skip
             parts.append(self._component(node, command))
         return self._component("controlplane", server), parts
+
+    def control_plane_flags(self, settings: Settings, *, address: str, store: str = "") -> list[str]:
+        """`address`: by which nodes and pods reach it. `store`: its URL, where it is not the file in here."""
+        return [
+            f"--store={store or f'sqlite:{self.directory}/store.db'}",
+            "--bind=0.0.0.0",
+            f"--port={settings.port}",
+            f"--grpc-port={settings.grpc_port}",
+            f"--advertise={address}",
+            f"--pki={self.pki}",
+            f"--service-cidr={SERVICE_CIDR}",
+            f"--cluster-cidr={CLUSTER_CIDR}",
+            f"--node-monitor-grace={settings.node_monitor_grace}",
+            f"--pod-eviction={settings.pod_eviction}",
+            f"--local-path-directory={self.directory / 'volumes'}",
+        ]
 
     def _component(self, name: str, command: Sequence[str]) -> Component:
         return Component(name=name, command=command, log=self.log(name))

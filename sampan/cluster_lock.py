@@ -29,8 +29,14 @@ def locked(layout: Layout) -> bool:
 @contextmanager
 def only_cluster(layout: Layout) -> Iterator[None]:
     """Raises LockError while this cluster, or another of this machine, runs."""
-    mine = _holding(layout.lock, str(os.getpid()), lambda: f"a cluster runs already on {layout.directory}")
-    with mine, _holding(_ONE_HERE, str(layout.directory), lambda: refusal_of(last_cluster())):
+    with only_process(layout), _holding(_ONE_HERE, str(layout.directory), lambda: refusal_of(last_cluster())):
+        yield
+
+
+@contextmanager
+def only_process(layout: Layout) -> Iterator[None]:
+    """For a cluster that uses nothing of the machine but its directory. Raises LockError while it runs already."""
+    with _holding(layout.lock, str(os.getpid()), lambda: f"a cluster runs already on {layout.directory}"):
         yield
 
 

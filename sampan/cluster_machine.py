@@ -54,6 +54,16 @@ def require_ports(*ports: int) -> None:
                 raise MachineError(f"port {port} cannot be had ({error.strerror}): --port takes another") from error
 
 
+def own_address() -> str:
+    """By which others reach this machine: the one that it would send to them from. Raises MachineError without a route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as question:
+        try:
+            question.connect(("192.0.2.1", 9))  # sends nothing; an address that nobody has (RFC 5737)
+        except OSError as error:
+            raise MachineError(f"this machine has no default route ({error.strerror}): --address is needed") from error
+        return str(question.getsockname()[0])
+
+
 def namespace(node: str) -> str:
     return PREFIX + node
 
@@ -84,19 +94,29 @@ def ensure(nodes: Sequence[str]) -> None:
         f"add rule {_TABLE} postrouting {outside}\n"
     )
     run("nft", "-f", "-", input=script)
-    for rule in _forward_rules():
-        if _has_iptables() and subprocess.run(["iptables", "-w", "-C", *rule], capture_output=True).returncode:
-            run("iptables", "-w", "-I", *rule)
+    forward(BRIDGE)
     for index, node in enumerate(nodes):
         _ensure_node(index, node)
 
 
-def _has_iptables() -> bool:
-    return shutil.which("iptables") is not None
+def forward(device: str) -> None:
+    """What comes from this device or goes to it is forwarded, whatever dockerd thinks of it."""
+    for rule in _forward_rules(device):
+        if subprocess.run(["iptables", "-w", "-C", *rule], capture_output=True).returncode:
+            run("iptables", "-w", "-I", *rule)
 
 
-def _forward_rules() -> list[list[str]]:
-    return [["FORWARD", flag, BRIDGE, *_COMMENT, "-j", "ACCEPT"] for flag in ("-i", "-o")]
+def stop_forwarding(device: str) -> None:
+    for rule in _forward_rules(device):
+        while not subprocess.run(["iptables", "-w", "-D", *rule], capture_output=True).returncode:
+            pass
+
+
+def _forward_rules(device: str) -> list[list[str]]:
+    """None where there is no iptables: then dockerd has dropped nothing."""
+    if shutil.which("iptables") is None:
+        return []
+    return [["FORWARD", flag, device, *_COMMENT, "-j", "ACCEPT"] for flag in ("-i", "-o")]
 
 
 def _ensure_node(index: int, node: str) -> None:
@@ -132,10 +152,7 @@ def remove() -> None:
         run("ip", "link", "del", path.name, check=False)
     if _exists("link", BRIDGE):
         run("ip", "link", "del", BRIDGE)
-    if _has_iptables():
-        for rule in _forward_rules():
-            while not subprocess.run(["iptables", "-w", "-D", *rule], capture_output=True).returncode:
-                pass
+    stop_forwarding(BRIDGE)
     run("nft", "-f", "-", input=f"add table {_TABLE}\ndelete table {_TABLE}\n")
 
 

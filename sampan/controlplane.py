@@ -13,8 +13,10 @@ A loop that fails is started again with backoff, and the server goes on; what en
 import argparse
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from random import Random
+from types import MappingProxyType
 
 import uvloop
 
@@ -57,8 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda: None) -> None:
-    """Until cancelled; raises what ends the server. `ready` is called when clients may come."""
+async def serve(
+    args: argparse.Namespace,
+    *,
+    ready: Callable[[], None] = lambda: None,
+    others: Mapping[Identity, Callable[[Client], Awaitable[None]]] = MappingProxyType({}),
+) -> None:
+    """Until cancelled; raises what ends the server. `ready` is called when clients may come. `others`: more loops, each
+    with the client that is given to it."""
     clock, rng = SystemClock(), Random()
     scheduling, controlling = SchedulerMetrics(), ControllerMetrics()
     ca = await asyncio.to_thread((args.pki / "ca.crt").read_bytes)
@@ -92,6 +100,11 @@ async def serve(args: argparse.Namespace, *, ready: Callable[[], None] = lambda:
             CONTROLLERS, controllers.LEASE, controlling,
             lambda client: controllers.one_term(args, client, ca=ca, clock=clock, rng=rng, metrics=controlling),
         )  # fmt: skip
+        for identity, work in others.items():
+            loops.create_task(
+                forever(partial(work, _client(server.api, identity)), name=identity.file, rng=rng, backoff=AGAIN),
+                name=identity.file,
+            )
         ready()
 
 

@@ -3,6 +3,7 @@ namespaces, rules, and (unless --keep-data) the data directory. What is not ther
 """
 
 import argparse
+import asyncio
 import os
 import select
 import shutil
@@ -11,9 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from node_agent.network.kernel import NetlinkKernel
+from node_agent.network.pod_network import BRIDGE, NodePodNetwork
 from sampan import cluster_machine
 from sampan.cluster_containers import ContainersError, remove_containers
-from sampan.cluster_layout import DEFAULT_DIRECTORY, Layout
+from sampan.cluster_layout import CLUSTER_CIDR, DEFAULT_DIRECTORY, Layout
 from sampan.cluster_lock import locked, other_cluster
 
 HELP = "end the cluster of this machine and remove what it left"
@@ -29,15 +32,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not layout.settings_file.exists() and not layout.logs.exists() and _has_files(layout.directory):
         print(f"sampan down: {layout.directory} holds no cluster; nothing removed", file=sys.stderr)
         return 1
-    if other := other_cluster(layout):
+    settings = layout.settings()
+    hollow = settings is not None and settings.hollow
+    if not hollow and (other := other_cluster(layout)):
         # Bridge, namespaces and rules are its own now: nothing of this directory can be among them.
         print(f"sampan down: the cluster that runs on this machine is {other}; nothing removed", file=sys.stderr)
         return 1
     try:
         end_processes(layout)
-        remove_containers(node_names(layout))
-        unmount(layout)
-        cluster_machine.remove()
+        if not hollow:
+            remove_containers(node_names(layout))
+            unmount(layout)
+        if not hollow and settings is not None and settings.standalone:
+            remove_pod_network()
+        elif not hollow:
+            cluster_machine.remove()
     except (cluster_machine.MachineError, ContainersError) as error:
         print(f"sampan down: {error}", file=sys.stderr)
         return 1
@@ -45,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(layout.directory)
     print("the cluster is gone" + (f"; its data is in {layout.directory}" if args.keep_data else ""))
     return 0
+
+
+def remove_pod_network() -> None:
+    """Of a node that is this machine itself: `sampan up` gives each node a namespace, with which all of it goes."""
+    if shutil.which("nft") is None:
+        return  # then there never was one
+    network = NodePodNetwork(kernel=NetlinkKernel(), dns=None, node_address="", pod_cidr=CLUSTER_CIDR)
+    asyncio.run(network.teardown())
+    cluster_machine.stop_forwarding(BRIDGE)
 
 
 def _has_files(directory: Path) -> bool:

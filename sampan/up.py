@@ -60,6 +60,8 @@ def _settings(layout: Layout, args: argparse.Namespace) -> Settings:
     known = layout.settings()
     if args.nodes is not None and not 1 <= args.nodes <= 100:
         raise UpError("--nodes is 1 to 100")
+    if known is not None and known.standalone:
+        raise UpError(f"{layout.directory} holds a cluster of `sampan standalone`: --data-dir takes another place")
     if known is not None:
         return Settings(
             args.nodes or known.nodes, known.port, known.grpc_port, known.node_monitor_grace, known.pod_eviction

@@ -14,6 +14,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import uvloop
@@ -22,13 +23,21 @@ from kubeapi.client.grpc_client import connect
 from kubeapi.client.kubeconfig import load
 from kubeapi.meta import is_true
 from kubeapi.types import core_v1
+from sampan import standalone
 from sampan.cluster_layout import CONTROLLERS, SCHEDULER, node_identity
 from tests.bench.common import ADMIN, Rig, cpu_seconds, median, resident_mib, rig, say
 from tests.support.until import until
 
+APART, TOGETHER, ALL = "in processes of their own", "in one process", "in one process, the node's agent too"
+"""How the parts of the control plane run."""
 
-def start_all(bench: Rig, store: str, *, apart: bool) -> None:
-    if apart:
+
+def start_all(bench: Rig, store: str, how: str) -> None:
+    if how == ALL:
+        words = standalone_flags(bench, f"etcd://{bench.start_etcd()}" if store == "etcd" else "")
+        bench.start("standalone", "standalone", *words)
+        return
+    if how == APART:
         bench.start_api(store)
         bench.start("scheduler", "scheduler", f"--kubeconfig={bench.kubeconfig(SCHEDULER)}")
         bench.start("controllers", "controllers", f"--kubeconfig={bench.kubeconfig(CONTROLLERS)}")
@@ -39,6 +48,13 @@ def start_all(bench: Rig, store: str, *, apart: bool) -> None:
         "node", "node", "--name=node-1", f"--kubeconfig={bench.kubeconfig(node)}", "--address=127.0.0.1",
         f"--data-dir={bench.folder}/node", "--runtime=hollow", "--plain-network",
     )  # fmt: skip
+
+
+def standalone_flags(bench: Rig, store: str = "") -> list[str]:
+    return [
+        f"--data-dir={bench.folder}", "--name=node-1", "--address=127.0.0.1", f"--port={bench.port}",
+        f"--grpc-port={bench.grpc_port}", "--runtime=hollow", "--plain-network", f"--store={store}",
+    ]  # fmt: skip
 
 
 async def first_node(bench: Rig) -> None:
@@ -72,38 +88,41 @@ def main() -> None:
                 ready.append(time.perf_counter() - begun)
         about: dict[str, Any] = {"store": store, "yardstick": "an interpreter's start"}
         say("start", "launched to /readyz", median(ready), "s", baseline=baseline, **about)
-        for apart in (False, True):
-            noded = [to_first_node(store, apart, args.idle * (n == args.repeat - 1)) for n in range(args.repeat)]
-            how = "in processes of their own" if apart else "in one process"
+        for how in (ALL, TOGETHER, APART):
+            noded = [to_first_node(store, how, args.idle * (n == args.repeat - 1)) for n in range(args.repeat)]
             about |= {"control plane": how}
             say("start", "launched to the first node Ready", median(noded), "s", baseline=baseline, **about)
 
 
-def to_first_node(store: str, apart: bool, idle_seconds: float) -> float:
+def to_first_node(store: str, how: str, idle_seconds: float) -> float:
     with rig() as bench:
         for who in (SCHEDULER, CONTROLLERS, node_identity("node-1"), ADMIN):
             bench.kubeconfig(who)
+        if how == ALL:
+            plan = standalone.plan_of(standalone.parser().parse_args(standalone_flags(bench)))
+            standalone.prepare(plan, now=datetime.now(UTC))
         begun = time.perf_counter()
-        start_all(bench, store, apart=apart)
+        start_all(bench, store, how)
         bench.wait_ready()
         uvloop.run(first_node(bench))
         seconds = time.perf_counter() - begun
         if idle_seconds:
-            idle(bench, store, idle_seconds)
+            idle(bench, store, how, idle_seconds)
         return seconds
 
 
-def idle(bench: Rig, store: str, seconds: float) -> None:
+def idle(bench: Rig, store: str, how: str, seconds: float) -> None:
     time.sleep(2.0)  # what a start sets going comes to rest
+    about = {"store": store, "control plane": how}
     before = {name: cpu_seconds(process.pid) for name, process in bench.processes.items()}
     time.sleep(seconds)
     total = 0.0
     for name, process in bench.processes.items():
         used = (cpu_seconds(process.pid) - before[name]) / seconds * 100
         total += resident_mib(process.pid)
-        say("idle", f"{name}: resident memory", resident_mib(process.pid), "MiB", store=store)
-        say("idle", f"{name}: CPU", used, "% of a core", store=store)
-    say("idle", "all: resident memory", total, "MiB", store=store)
+        say("idle", f"{name}: resident memory", resident_mib(process.pid), "MiB", **about)
+        say("idle", f"{name}: CPU", used, "% of a core", **about)
+    say("idle", "all: resident memory", total, "MiB", **about)
 
 
 if __name__ == "__main__":
