@@ -1,4 +1,5 @@
-"""Pods in real containers, on a cluster of one node that is started for it, beside the bare Docker SDK.
+"""Pods in real containers, on clusters of one node that are started for it (`sampan up`, `sampan standalone`), beside the bare
+Docker SDK.
 
     sudo python -m tests.bench.containers [--count 5] [--replicas 20]
 
@@ -16,8 +17,9 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,7 @@ def bare(count: int, threads: int) -> float:
 # ------------------------------------------------------------------ measurements
 
 
-async def one_pod(client: Client, count: int) -> None:
+async def one_pod(client: Client, count: int, agent: str) -> None:
     running, gone = [], []
     for number in range(count):
         name = f"one-{number}"
@@ -112,11 +114,11 @@ async def one_pod(client: Client, count: int) -> None:
         running.append(await timed(runs()))
         gone.append(await timed(goes()))
     baseline = median([bare(1, 1) for _ in range(count)])
-    say("pod", "create to Running", median(running), "s", baseline=baseline, yardstick="bare Docker SDK")
-    say("pod", "delete with grace 0 to gone from the API", median(gone), "s")
+    say("pod", "create to Running", median(running), "s", baseline=baseline, yardstick="bare Docker SDK", agent=agent)
+    say("pod", "delete with grace 0 to gone from the API", median(gone), "s", agent=agent)
 
 
-async def deployment(client: Client, replicas: int, repeat: int) -> None:
+async def deployment(client: Client, replicas: int, repeat: int, agent: str) -> None:
     ready, rolled, gone = [], [], []
     for _ in range(repeat):
         template = core_v1.PodTemplateSpec(metadata=meta_v1.ObjectMeta(labels=LABELS), spec=spec())
@@ -151,9 +153,10 @@ async def deployment(client: Client, replicas: int, repeat: int) -> None:
         "s",
         baseline=baseline,
         yardstick="Docker SDK, 8 threads",
+        agent=agent,
     )
-    say("deployment", f"{replicas} rolled", median(rolled), "s")
-    say("deployment", f"{replicas} deleted to all gone", median(gone), "s")
+    say("deployment", f"{replicas} rolled", median(rolled), "s", agent=agent)
+    say("deployment", f"{replicas} deleted to all gone", median(gone), "s", agent=agent)
 
 
 def complete(found: apps_v1.Deployment, made: apps_v1.Deployment) -> bool:
@@ -162,7 +165,7 @@ def complete(found: apps_v1.Deployment, made: apps_v1.Deployment) -> bool:
     return status.observed_generation >= made.metadata.generation and all(count == wanted for count in counts)
 
 
-async def killed(client: Client, count: int) -> None:
+async def killed(client: Client, count: int, agent: str) -> None:
     back = []
     for number in range(count):
         metadata = meta_v1.ObjectMeta(name=f"kill-{number}", namespace="default", labels=LABELS)
@@ -178,7 +181,7 @@ async def killed(client: Client, count: int) -> None:
         back.append(await timed(comes_back()))
         await client.delete(core_v1.Pod, metadata.name, "default", grace_seconds=0)
         await pods_are(client, lambda found: not found)
-    say("killed", "container killed to the next one Ready", median(back), "s")
+    say("killed", "container killed to the next one Ready", median(back), "s", agent=agent)
 
 
 def kill(container: str) -> None:
@@ -189,13 +192,40 @@ def kill(container: str) -> None:
         engine.close()
 
 
-async def measure(count: int, replicas: int) -> None:
+async def measure(count: int, replicas: int, agent: str) -> None:
+    """`agent`: where the node's agent runs."""
     access = await asyncio.to_thread(load, str(HOME / "admin.kubeconfig"))
     async with connect(access.grpc, ca=access.ca, cert=access.cert, key=access.key) as client:
         await until(client, core_v1.ServiceAccount, lambda found: any(a.metadata.name == "default" for a in found))
-        await one_pod(client, count)
-        await deployment(client, replicas, max(1, count // 2))
-        await killed(client, count)
+        await one_pod(client, count, agent)
+        await deployment(client, replicas, max(1, count // 2), agent)
+        await killed(client, count, agent)
+
+
+@contextmanager
+def up() -> Iterator[None]:
+    command = [sys.executable, "-m", "sampan", "up", f"--data-dir={HOME}", "--nodes=1"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    yield
+
+
+@contextmanager
+def standalone() -> Iterator[None]:
+    command = [sys.executable, "-m", "sampan", "standalone", f"--data-dir={HOME}", "--name=node-1"]
+    log = HOME.with_suffix(".log")
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        if not any(line.startswith("export KUBECONFIG=") for line in lines):
+            raise SystemExit(f"it does not start: {log.read_text()}")
+    yield
+    process.terminate()
+    process.wait(20)
+    log.unlink()
+
+
+CLUSTERS = {"a process of its own": up, "in the control plane's process": standalone}
 
 
 def main() -> int:
@@ -207,13 +237,14 @@ def main() -> int:
     if "sampan-node-" in spaces:
         print("a cluster runs on this machine: nothing was measured in containers", file=sys.stderr)
         return 0
-    sampan = [sys.executable, "-m", "sampan"]
-    if subprocess.run([*sampan, "up", f"--data-dir={HOME}", "--nodes=1"], check=False, stdout=sys.stderr).returncode:
-        return 1
-    try:
-        asyncio.run(measure(args.count, args.replicas))
-    finally:
-        subprocess.run([*sampan, "down", f"--data-dir={HOME}"], check=True, stdout=sys.stderr)
+    for agent, cluster in CLUSTERS.items():
+        try:
+            with cluster():
+                asyncio.run(measure(args.count, args.replicas, agent))
+        finally:
+            subprocess.run(
+                [sys.executable, "-m", "sampan", "down", f"--data-dir={HOME}"], check=True, stdout=sys.stderr
+            )
     return 0
 
 
