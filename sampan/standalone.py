@@ -65,6 +65,8 @@ class Plan:
     """Where the engine listens."""
     plain_network: bool = False
     pods: int = 110
+    metrics: str = ""
+    """host:port of the numbers of scheduler and controllers; empty: not served."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,6 +131,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--docker", default=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
     made.add_argument("--plain-network", action="store_true", help="no pod network: addresses lead nowhere")
     made.add_argument("--max-pods", type=int, default=110)
+    made.add_argument(
+        "--metrics-address", default="", metavar="HOST:PORT",
+        help="serve the /metrics of scheduler and controllers (default: not); the API server's and the node's are behind "
+        "the API server's own door",
+    )  # fmt: skip
     logs.add_flags(made)
     return made
 
@@ -157,6 +164,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         docker=args.docker,
         plain_network=args.plain_network,
         pods=args.max_pods,
+        metrics=args.metrics_address,
     )
 
 
@@ -184,6 +192,7 @@ async def serve(
     joined, each time that it does."""
     flags = [
         *plan.layout.control_plane_flags(plan.settings, address=plan.address, store=plan.store),
+        f"--metrics-address={plan.metrics}",
         "--leader-elect=false",  # there is no other, and a lease is a write every two seconds
     ]
     config = config_of(plan)

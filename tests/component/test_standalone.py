@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -38,8 +39,14 @@ async def served(folder: Path, *flags: str) -> AsyncIterator[GrpcClient]:
         await asyncio.wait([running])
 
 
+def asked(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        return str(reply.read().decode())
+
+
 async def test_a_deployment_runs_with_nothing_else_running(tmp_path: Path) -> None:
-    async with served(tmp_path, "--runtime=hollow") as client:
+    (port,) = free_ports(1)
+    async with served(tmp_path, "--runtime=hollow", f"--metrics-address=127.0.0.1:{port}") as client:
         await until(
             client, core_v1.Node, lambda nodes: [is_true(n.status.conditions, "Ready") for n in nodes] == [True], ""
         )
@@ -54,6 +61,8 @@ async def test_a_deployment_runs_with_nothing_else_running(tmp_path: Path) -> No
             seconds=20,
         )
         assert {pod.spec.node_name for pod in pods} == {"alone"}
+        page = await asyncio.to_thread(asked, f"http://127.0.0.1:{port}/metrics")
+        assert 'scheduler_schedule_attempts_total{profile="default-scheduler",result="scheduled"} 3.0' in page
         leases = (await client.list(coordination_v1.Lease, "kube-system")).items
         assert all(lease.metadata.name.startswith("apiserver-") for lease in leases), "there is nobody to compete with"
 
