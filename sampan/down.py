@@ -41,12 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         end_processes(layout)
         if not hollow:
-            remove_containers(node_names(layout))
-            unmount(layout)
-        if not hollow and settings is not None and settings.standalone:
-            remove_pod_network()
-        elif not hollow:
-            cluster_machine.remove()
+            clear_machine(layout, standalone=settings is not None and bool(settings.standalone))
     except (cluster_machine.MachineError, ContainersError) as error:
         print(f"sampan down: {error}", file=sys.stderr)
         return 1
@@ -56,10 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def remove_pod_network() -> None:
-    """Of a node that is this machine itself: `sampan up` gives each node a namespace, with which all of it goes."""
+def clear_machine(layout: Layout, *, standalone: bool) -> None:
+    """What is outside of the directory. The nodes of `sampan up` have namespaces, with which their network goes; the node of
+    `sampan standalone` is the machine itself."""
+    remove_containers(node_names(layout))
+    unmount(layout)
+    if not standalone:
+        cluster_machine.remove()
+        return
     if shutil.which("nft") is None:
-        return  # then there never was one
+        return  # then there never was a network
     network = NodePodNetwork(kernel=NetlinkKernel(), dns=None, node_address="", pod_cidr=CLUSTER_CIDR)
     asyncio.run(network.teardown())
     cluster_machine.stop_forwarding(BRIDGE)
