@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from random import Random
@@ -61,6 +61,10 @@ class WatchCache:
         """From before this server's start; of a resource it becomes steps when the first watch asks for them."""
         self._recalled = asyncio.Event()
         self._teller = Teller(clock)
+        self.failures: Counter[str] = Counter()
+        """How often the mirroring broke, by cause: compacted, store, defect."""
+        self._deaf = False
+        """A defect of ours broke it, and the store has not been read whole since."""
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=ARRIVALS)
         """Up to which revision the store's newest batches reached, and when they came."""
 
@@ -86,29 +90,40 @@ class WatchCache:
             self._recalled.set()
 
     async def _mirror(self) -> None:
-        failures, backoff, whole = 0, Backoff(), False
+        failures, defects, backoff, whole = 0, 0, Backoff(), False
         while True:
             try:
                 if not whole:
                     await self._load()
-                    whole = True
+                    whole, self._deaf = True, False
                 self.synced.set()
                 failures = 0
                 async for changes in self._store.watch(self._prefix, after=self.revision, previous=False):
                     self._apply(changes)
+                    defects = 0
                 return
             except Compacted:
+                self.failures["compacted"] += 1
                 log.warning("the store's history was compacted under the cache's watch; reading everything again")
                 whole = False
             except StoreError as error:
                 failures += 1
+                self.failures["store"] += 1
                 log.warning("the store cannot be watched (%s); trying again", error)
                 await asyncio.sleep(backoff.delay(failures, self._rng))
-            except Exception:  # whatever broke: a server whose cache stands still looks healthy, and is deaf
-                failures += 1
+            except Exception:
+                # A defect of ours, which this loop must survive: else the cache stands still for good, in a server that looks
+                # healthy. It does not vanish: the log has its traceback, /readyz says no, a metric counts it and an alert
+                # hangs on that.
+                defects += 1
+                self.failures["defect"] += 1
+                whole, self._deaf = False, True
                 log.exception("the watch cache cannot take in what the store holds; reading everything again")
-                whole = False
-                await asyncio.sleep(backoff.delay(failures, self._rng))
+                await asyncio.sleep(backoff.delay(defects, self._rng))
+
+    def ready(self) -> bool:
+        """Whether it mirrors the store, or last did so until the store went away."""
+        return self.synced.is_set() and not self._deaf
 
     async def _load(self) -> None:
         page = await self._store.range(self._prefix)

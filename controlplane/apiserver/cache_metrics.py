@@ -14,6 +14,9 @@ from prometheus_client.registry import Collector
 
 from controlplane.apiserver.cache import HISTORY, WatchCache
 
+CAUSES = ("compacted", "store", "defect")
+"""Told from the beginning: of a counter that begins with a failure no alert would see the increase."""
+
 
 class CacheMetrics(Collector):
     """By resource; one that nobody has asked for has no collection yet."""
@@ -37,6 +40,13 @@ class CacheMetrics(Collector):
         newest = GaugeMetricFamily(
             "apiserver_watch_cache_resource_version", "Of the newest change of this resource.", labels=by
         )
+        broke = CounterMetricFamily(
+            "sampan_watch_cache_failures",
+            "How often mirroring the store broke: compacted, store, defect.",
+            labels=["cause"],
+        )
+        for cause in CAUSES:
+            broke.add_metric([cause], self._cache.failures[cause])
         for name in self._cache.names():
             group, resource = group_resource(name)
             of, found = [group, resource], self._cache.collection(name)
@@ -47,7 +57,7 @@ class CacheMetrics(Collector):
             received.add_metric(of, found.changes)
             cut.add_metric(of, found.cut_offs)
             newest.add_metric(of, found.steps[-1].revision if found.steps else found.floor)
-        return objects, watchers, kept, capacity, received, cut, newest
+        return objects, watchers, kept, capacity, received, cut, newest, broke
 
 
 def group_resource(prefix: str) -> tuple[str, str]:

@@ -99,7 +99,7 @@ async def api_server(
             sessions=sessions,
             metrics=metrics,
             clock=clock,
-            ready=api.cache.synced.is_set,
+            ready=api.cache.ready,
             address=f"{public}:{port}",
             access=access,
         )

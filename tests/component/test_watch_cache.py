@@ -171,24 +171,33 @@ async def test_what_another_server_writes_to_the_same_key_meanwhile_is_what_is_s
 
 
 class Stumbling(Decoder):
-    """Cannot read one object, twice."""
+    """Cannot read one object, twice; and looks whether the cache calls itself ready when it is asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: WatchCache | None = None
+        self.ready: list[bool] = []
 
     def __call__(self, key: str, value: bytes) -> Any:
         made = super().__call__(key, value)
-        if key.endswith("/odd") and self.keys.count(key) <= 2:
-            raise RuntimeError("a defect")
+        if key.endswith("/odd") and self.cache is not None:
+            self.ready.append(self.cache.ready())
+            if len(self.ready) <= 2:
+                raise RuntimeError("a defect")
         return made
 
 
 async def test_a_defect_while_it_reads_a_change_does_not_leave_it_deaf(caplog: pytest.LogCaptureFixture) -> None:
     store, decode = EmbeddedStore(), Stumbling()
     async with running(store, decode) as cache:
-        watcher = cache.watch(NAME, cache.revision)
+        decode.cache, watcher = cache, cache.watch(NAME, cache.revision)
         await store.create(f"{NAME}default/odd", codec.encode(config("odd")))
         await cache.reached(await store.create(f"{NAME}default/next", codec.encode(config("next"))))
         assert sorted(cache.collection(NAME).items) == [f"{NAME}default/next", f"{NAME}default/odd"]
         with pytest.raises(Expired):
             watcher.take()
+        assert decode.ready == [True, False, False] and cache.ready()
+        assert cache.failures == {"defect": 2}
     told = [r.message for r in caplog.records if r.levelname == "ERROR"]
     assert told == ["the watch cache cannot take in what the store holds; reading everything again"] * 2
 
