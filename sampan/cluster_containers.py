@@ -27,9 +27,9 @@ def _engine(base_url: str = "") -> Iterator[docker.APIClient]:
         raise ContainersError(f"no Docker engine answers: {error}") from error
 
 
-def remove_containers(nodes: Collection[str]) -> None:
+def remove_containers(nodes: Collection[str], base_url: str = "") -> None:
     """Those that these nodes made: sandboxes last, so that no container loses its network while it still runs."""
-    with _engine() as engine:
+    with _engine(base_url) as engine:
         found = engine.containers(all=True, filters={"label": "sampan.dev/pod-uid"})
         found = [item for item in found if item["Labels"].get("sampan.dev/node") in nodes]
         found.sort(key=lambda item: item["Labels"].get("sampan.dev/kind") == "sandbox")

@@ -5,6 +5,8 @@ DIR/*.kubeconfig   one per component, and admin          DIR/store.db     every 
 DIR/logs/          one file per process                  DIR/nodes/NAME/  volumes and pod logs of a node
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Sequence
@@ -30,6 +32,28 @@ CONTROLLERS = Identity("controllers", "system:kube-controller-manager")
 
 
 @dataclass(frozen=True, slots=True)
+class Standalone:
+    """What of a cluster in one process stays as it was at the first start: with another store, say, its agent would know none
+    of its pods, and end them."""
+
+    node: str
+    runtime: str = "docker"
+    """docker or hollow: then nothing of the machine is its own but the directory."""
+    store: str = ""
+    """A URL; empty: the file in the directory."""
+    docker: str = ""
+    """Where the engine listens; empty: as the environment says."""
+    plain_network: bool = False
+
+    def __str__(self) -> str:
+        """The command that made it."""
+        words = [f"sampan standalone --name {self.node} --runtime {self.runtime}"]
+        words += [f"--store {self.store}"] if self.store else []
+        words += [f"--docker {self.docker}"] if self.docker and self.runtime == "docker" else []
+        return " ".join([*words, "--plain-network"] if self.plain_network else words)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     nodes: int = 1
     port: int = 6443
@@ -38,14 +62,12 @@ class Settings:
     """Seconds without a heartbeat until a node is NotReady."""
     pod_eviction: float = 300.0
     """Seconds NotReady until its pods are replaced elsewhere."""
-    standalone: str = ""
-    """The node's name, where one process is the whole cluster; empty: the nodes are namespaces (`sampan up`)."""
-    hollow: bool = False
-    """Its containers are pretended: nothing of the machine is its own but the directory."""
+    standalone: Standalone | None = None
+    """None: the nodes are namespaces (`sampan up`)."""
 
     @property
     def node_names(self) -> list[str]:
-        return [self.standalone] if self.standalone else [f"node-{number}" for number in range(1, self.nodes + 1)]
+        return [self.standalone.node] if self.standalone else [f"node-{number}" for number in range(1, self.nodes + 1)]
 
 
 def node_identity(node: str) -> Identity:
@@ -74,7 +96,10 @@ class Layout:
         """None when no cluster has been made here."""
         if not self.settings_file.exists():
             return None
-        return Settings(**json.loads(self.settings_file.read_text()))
+        held = json.loads(self.settings_file.read_text())
+        if held.get("standalone"):
+            held["standalone"] = Standalone(**held["standalone"])
+        return Settings(**held)
 
     def save(self, settings: Settings) -> None:
         write_private(self.settings_file, json.dumps(asdict(settings), indent=2).encode())
@@ -105,8 +130,9 @@ class Layout:
             parts.append(self._component(node, command))
         return self._component("controlplane", server), parts
 
-    def control_plane_flags(self, settings: Settings, *, address: str, store: str = "") -> list[str]:
-        """`address`: by which nodes and pods reach it. `store`: its URL, where it is not the file in here."""
+    def control_plane_flags(self, settings: Settings, *, address: str) -> list[str]:
+        """`address`: by which nodes and pods reach it."""
+        store = settings.standalone.store if settings.standalone else ""
         return [
             f"--store={store or f'sqlite:{self.directory}/store.db'}",
             "--bind=0.0.0.0",

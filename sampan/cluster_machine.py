@@ -44,8 +44,10 @@ def require_tools(*tools: str) -> None:
 
 
 def require_ports(*ports: int) -> None:
-    """Raises MachineError where somebody listens already."""
+    """Raises MachineError where somebody listens already, or nobody could."""
     for port in ports:
+        if not 0 < port < 65536:
+            raise MachineError(f"{port} is no port: --port takes 1 to 65535, and what gRPC has (the next one) too")
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
             attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

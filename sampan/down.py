@@ -16,7 +16,7 @@ from node_agent.network.kernel import NetlinkKernel
 from node_agent.network.pod_network import BRIDGE, NodePodNetwork
 from sampan import cluster_machine
 from sampan.cluster_containers import ContainersError, remove_containers
-from sampan.cluster_layout import CLUSTER_CIDR, DEFAULT_DIRECTORY, Layout
+from sampan.cluster_layout import CLUSTER_CIDR, DEFAULT_DIRECTORY, Layout, Standalone
 from sampan.cluster_lock import locked, other_cluster
 
 HELP = "end the cluster of this machine and remove what it left"
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sampan down: {layout.directory} holds no cluster; nothing removed", file=sys.stderr)
         return 1
     settings = layout.settings()
-    hollow = settings is not None and settings.hollow
+    hollow = settings is not None and settings.standalone is not None and settings.standalone.runtime == "hollow"
     if not hollow and (other := other_cluster(layout)):
         # Bridge, namespaces and rules are its own now: nothing of this directory can be among them.
         print(f"sampan down: the cluster that runs on this machine is {other}; nothing removed", file=sys.stderr)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         end_processes(layout)
         if not hollow:
-            clear_machine(layout, standalone=settings is not None and bool(settings.standalone))
+            clear_machine(layout, settings.standalone if settings is not None else None)
     except (cluster_machine.MachineError, ContainersError) as error:
         print(f"sampan down: {error}", file=sys.stderr)
         return 1
@@ -51,16 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def clear_machine(layout: Layout, *, standalone: bool) -> None:
+def clear_machine(layout: Layout, standalone: Standalone | None) -> None:
     """What is outside of the directory. The nodes of `sampan up` have namespaces, with which their network goes; the node of
     `sampan standalone` is the machine itself."""
-    remove_containers(node_names(layout))
+    remove_containers(node_names(layout), standalone.docker if standalone is not None else "")
     unmount(layout)
-    if not standalone:
+    if standalone is None:
         cluster_machine.remove()
         return
-    if shutil.which("nft") is None:
-        return  # then there never was a network
+    if standalone.plain_network:
+        return
     network = NodePodNetwork(kernel=NetlinkKernel(), dns=None, node_address="", pod_cidr=CLUSTER_CIDR)
     asyncio.run(network.teardown())
     cluster_machine.stop_forwarding(BRIDGE)

@@ -11,23 +11,24 @@ It stays in the foreground, for systemd or a terminal to keep; TERM ends it, and
 """
 
 import argparse
+import ipaddress
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import uvloop
 
-from controlplane.apiserver.validation import SUBDOMAIN
+from controlplane.apiserver.validation import name_faults
 from kubeapi.client.interface import Client
 from kubeapi.clock import Clock, SystemClock
 from node_agent.network.pod_network import BRIDGE
 from node_agent.server import Tls
-from sampan import cluster_machine, controlplane, election, logs, node
+from sampan import apiserver, cluster_machine, controlplane, election, logs, node
 from sampan.cluster_containers import ContainersError, ensure_images
 from sampan.cluster_credentials import make_credentials
 from sampan.cluster_layout import (
@@ -38,6 +39,7 @@ from sampan.cluster_layout import (
     DOMAIN,
     Layout,
     Settings,
+    Standalone,
     node_identity,
 )
 from sampan.cluster_lock import LockError, only_cluster, only_process
@@ -59,14 +61,14 @@ class Plan:
     settings: Settings
     address: str
     """The machine's, as pods and people elsewhere reach it."""
-    store: str = ""
-    """A store's URL; empty: the file in the layout's directory."""
-    docker: str = ""
-    """Where the engine listens."""
-    plain_network: bool = False
     pods: int = 110
     metrics: str = ""
     """host:port of the numbers of scheduler and controllers; empty: not served."""
+
+    @property
+    def standalone(self) -> Standalone:
+        assert self.settings.standalone is not None
+        return self.settings.standalone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _alone(plan):
             clock = SystemClock()
             prepare(plan, now=clock.now())
-            if not plan.settings.hollow:
+            if plan.standalone.runtime == "docker":
                 open_machine(plan)
-            logs.start(args, node=plan.settings.standalone)
+            logs.start(args, node=plan.standalone.node)
             uvloop.run(election.until_stopped(serve(plan, joined=Told(plan, clock)), name="standalone"))
     except (StandaloneError, LockError, ContainersError, cluster_machine.MachineError) as error:
         print(f"sampan standalone: {error}", file=sys.stderr)
@@ -90,13 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _alone(plan: Plan) -> Iterator[None]:
     """While the block lasts no other cluster starts here. Raises what speaks against this one."""
     layout, settings = plan.layout, plan.settings
-    if not settings.hollow:
+    hollow = plan.standalone.runtime == "hollow"
+    if not hollow:
         cluster_machine.require_tools(*TOOLS)
     try:
         layout.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StandaloneError(f"{layout.directory}: {error.strerror}: --data-dir takes another place") from error
-    with only_process(layout) if settings.hollow else only_cluster(layout):
+    with only_process(layout) if hollow else only_cluster(layout):
         cluster_machine.require_ports(settings.port, settings.grpc_port)
         yield
 
@@ -113,23 +116,28 @@ class Told:
             return
         seconds, self._begun = self._clock.monotonic() - self._begun, None
         with suppress(BrokenPipeError):
-            print(f"{seconds:6.2f} s  node {self._plan.settings.standalone} is ready", flush=True)
+            print(f"{seconds:6.2f} s  node {self._plan.standalone.node} is ready", flush=True)
             print(f"export KUBECONFIG={self._plan.layout.kubeconfig(ADMIN)}", flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="sampan standalone", description=HELP)
+    made = argparse.ArgumentParser(
+        prog="sampan standalone", description=HELP,
+        epilog="Name, runtime, store, engine and network are those of the first start in this data directory; ports are, unless given.",
+    )  # fmt: skip
     made.add_argument("--data-dir", type=Path, default=DEFAULT_DIRECTORY)
-    made.add_argument("--name", default=socket.gethostname().lower(), help="the node's name")
+    made.add_argument("--name", help="the node's (default: the machine's)")
     made.add_argument("--address", default="", help="of this machine (default: the one of its default route)")
-    made.add_argument("--port", type=int, default=6443, help="of the API server")
-    made.add_argument("--grpc-port", type=int, default=0, help="of its gRPC door (default: the next one)")
+    made.add_argument("--port", type=int, help="of the API server (default: 6443)")
+    made.add_argument("--grpc-port", type=int, help="of its gRPC door (default: the next one)")
     made.add_argument(
-        "--store", default="", help="instead of a file in the data directory: sqlite:PATH, etcd://HOST:PORT…"
+        "--store", help="instead of a file in the data directory: memory:, sqlite:PATH, etcd://HOST:PORT…"
     )
-    made.add_argument("--runtime", choices=["docker", "hollow"], default="docker")
-    made.add_argument("--docker", default=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
-    made.add_argument("--plain-network", action="store_true", help="no pod network: addresses lead nowhere")
+    made.add_argument("--runtime", choices=["docker", "hollow"], help="default: docker")
+    made.add_argument("--docker", help="where the engine listens (default: $DOCKER_HOST, or its usual socket)")
+    made.add_argument(
+        "--plain-network", action="store_true", default=None, help="no pod network: addresses lead nowhere"
+    )
     made.add_argument("--max-pods", type=int, default=110)
     made.add_argument(
         "--metrics-address", default="", metavar="HOST:PORT",
@@ -141,36 +149,55 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
-    """Raises StandaloneError where the data directory is another cluster's."""
+    """Raises StandaloneError for what cannot be, and where the data directory is another cluster's."""
     layout = Layout(args.data_dir.absolute())
-    if not SUBDOMAIN.fullmatch(args.name) or args.name in TAKEN:
-        raise StandaloneError(
-            f"--name {args.name!r} cannot be a node's: lower case letters, digits, '-' and '.', none of {', '.join(TAKEN)}"
-        )
-    known, runtimes = layout.settings(), {False: "docker", True: "hollow"}
-    if known is not None and (known.standalone, runtimes[known.hollow]) != (args.name, args.runtime):
-        whose = f"standalone --name {known.standalone} --runtime {runtimes[known.hollow]}" if known.standalone else "up"
-        raise StandaloneError(f"{layout.directory} holds a cluster of `sampan {whose}`: --data-dir takes another place")
+    known = layout.settings()
+    if known is not None and known.standalone is None:
+        raise StandaloneError(f"{layout.directory} holds a cluster of `sampan up`: --data-dir takes another place")
+    here = Standalone(
+        node=socket.gethostname().lower(), docker=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    )
+    first = known.standalone if known is not None and known.standalone is not None else here
+    given = {
+        "node": args.name, "runtime": args.runtime, "docker": args.docker, "plain_network": args.plain_network,
+        "store": None if args.store is None else _store(args.store),
+    }  # fmt: skip
+    wanted = replace(first, **{name: value for name, value in given.items() if value is not None})
+    if known is not None and wanted != first:
+        raise StandaloneError(f"{layout.directory} holds a cluster of `{first}`: --data-dir takes another place")
+    faults = list(name_faults("--name", wanted.node, "subdomain"))
+    if faults or wanted.node in TAKEN:
+        raise StandaloneError(str(faults[0]) if faults else f"--name: none of {', '.join(TAKEN)}")
+    if args.address:
+        _check_address(args.address)
+    port = args.port or (known.port if known is not None else 6443)
+    remembered = known.grpc_port if known is not None and args.port is None else port + 1
     return Plan(
         layout=layout,
-        settings=Settings(
-            port=args.port,
-            grpc_port=args.grpc_port or args.port + 1,
-            standalone=args.name,
-            hollow=args.runtime == "hollow",
-        ),
+        settings=Settings(port=port, grpc_port=args.grpc_port or remembered, standalone=wanted),
         address=args.address or cluster_machine.own_address(),
-        store=args.store,
-        docker=args.docker,
-        plain_network=args.plain_network,
         pods=args.max_pods,
         metrics=args.metrics_address,
     )
 
 
+def _store(text: str) -> str:
+    """Raises StandaloneError for what names no store."""
+    if text and not text.startswith(("memory:", "sqlite:", "etcd://")):
+        raise StandaloneError(f"--store {text!r} names no store; allowed are memory:, sqlite:PATH and etcd://HOST:PORT")
+    return apiserver.store_url(text)
+
+
+def _check_address(text: str) -> None:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise StandaloneError(f"--address: {error}") from error
+
+
 def prepare(plan: Plan, *, now: datetime) -> None:
     """Certificates, kubeconfigs and directories; keeps what is there. Blocking."""
-    layout, name = plan.layout, plan.settings.standalone
+    layout, name = plan.layout, plan.standalone.node
     make_credentials(layout, plan.settings, machine=plan.address, nodes={name: plan.address}, now=now)
     layout.save(plan.settings)
     layout.node_directory(name).mkdir(parents=True, exist_ok=True)
@@ -179,9 +206,9 @@ def prepare(plan: Plan, *, now: datetime) -> None:
 
 def open_machine(plan: Plan) -> None:
     """Our two images, and a way past dockerd's filter. Blocking."""
-    if made := ensure_images(plan.docker):
+    if made := ensure_images(plan.standalone.docker):
         print(f"made images {', '.join(made)}", flush=True)
-    if not plan.plain_network:
+    if not plan.standalone.plain_network:
         cluster_machine.forward(BRIDGE)
 
 
@@ -191,7 +218,7 @@ async def serve(
     """Until cancelled; raises what ends the API server. `ready` is called when clients may come, `joined` when the node has
     joined, each time that it does."""
     flags = [
-        *plan.layout.control_plane_flags(plan.settings, address=plan.address, store=plan.store),
+        *plan.layout.control_plane_flags(plan.settings, address=plan.address),
         f"--metrics-address={plan.metrics}",
         "--leader-elect=false",  # there is no other, and a lease is a write every two seconds
     ]
@@ -205,17 +232,18 @@ async def serve(
 
 
 def config_of(plan: Plan) -> NodeConfig:
-    name, pki = plan.settings.standalone, plan.layout.pki
+    standalone, pki = plan.standalone, plan.layout.pki
+    name = standalone.node
     return NodeConfig(
         name=name,
         ip=plan.address,
         data=plan.layout.node_directory(name),
-        runtime="hollow" if plan.settings.hollow else "docker",
-        docker=plan.docker,
+        runtime=standalone.runtime,
+        docker=standalone.docker,
         cluster_cidr=CLUSTER_CIDR,
         dns_ip=DNS_ADDRESS,
         domain=DOMAIN,
-        plain_network=plan.plain_network,
+        plain_network=standalone.plain_network,
         pods=plan.pods,
         tls=Tls(
             certificate=(pki / f"{name}.crt").read_bytes(),

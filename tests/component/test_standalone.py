@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from kubeapi.client.grpc_client import GrpcClient, connect
 from kubeapi.client.kubeconfig import load
@@ -89,3 +91,42 @@ async def test_the_server_goes_on_without_an_engine(tmp_path: Path) -> None:
             assert not (await client.list(core_v1.Node)).items
     finally:
         logger.removeHandler(heard)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--name=Not_A_Name"], "a lowercase RFC 1123 subdomain must consist of"),
+        ([f"--name={'a' * 300}"], "at most 253 characters"),
+        (["--name=ca"], "--name: none of admin, apiserver, ca, sa"),
+        (["--name=a", "--store=nothing"], "--store 'nothing' names no store"),
+        (["--name=a", "--address=here"], "--address: "),
+        (["--name=a", "--address=127.0.0.1", "--port=65535"], "65536 is no port"),
+        (["--name=a", "--address=127.0.0.1", "--port=-1"], "-1 is no port"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: Sequence[str], why: str
+) -> None:
+    assert standalone.main([f"--data-dir={tmp_path}", "--runtime=hollow", *flags]) == 1
+    assert why in capsys.readouterr().err
+
+
+def test_a_second_start_is_as_the_first_was(tmp_path: Path) -> None:
+    """With another store, say, the agent would know none of its pods, and end them."""
+
+    def plan(*flags: str) -> standalone.Plan:
+        return standalone.plan_of(
+            standalone.parser().parse_args([f"--data-dir={tmp_path}", "--address=127.0.0.1", *flags])
+        )
+
+    flags = ["--name=a", "--runtime=hollow", "--store=memory:", "--port=7000", "--grpc-port=7100", "--plain-network"]
+    first = plan(*flags)
+    first.layout.save(first.settings)
+    assert plan().settings == plan(*flags).settings == first.settings
+    assert plan("--port=8000").settings.grpc_port == 8001
+    for other in (["--name=b"], ["--runtime=docker"], ["--store=etcd://127.0.0.1:2379"]):
+        with pytest.raises(
+            standalone.StandaloneError, match="--name a --runtime hollow --store memory: --plain-network"
+        ):
+            plan(*other)
