@@ -38,7 +38,7 @@ class Standalone:
 
     node: str
     runtime: str = "docker"
-    """docker or hollow: then nothing of the machine is its own but the directory."""
+    """docker or hollow."""
     store: str = ""
     """A URL; empty: the file in the directory."""
     docker: str = ""
@@ -64,6 +64,11 @@ class Settings:
     """Seconds NotReady until its pods are replaced elsewhere."""
     standalone: Standalone | None = None
     """None: the nodes are namespaces (`sampan up`)."""
+
+    @property
+    def hollow(self) -> bool:
+        """Containers are pretended: nothing of the machine is its own but the directory."""
+        return self.standalone is not None and self.standalone.runtime == "hollow"
 
     @property
     def node_names(self) -> list[str]:

@@ -14,8 +14,8 @@ import docker
 
 from sampan import cluster_machine
 from sampan.cluster_layout import ADMIN, Layout
+from sampan.cluster_remains import node_names
 from sampan.demo_checks import CheckError, Checklist, Checks, run_command
-from sampan.down import node_names
 
 HELP = "show on this machine what a cluster does"
 _COMPLAINTS = ("WARNING", "ERROR", "CRITICAL", "Error: ")

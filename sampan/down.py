@@ -3,7 +3,6 @@ namespaces, rules, and (unless --keep-data) the data directory. What is not ther
 """
 
 import argparse
-import asyncio
 import os
 import select
 import shutil
@@ -12,12 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from node_agent.network.kernel import NetlinkKernel
-from node_agent.network.pod_network import BRIDGE, NodePodNetwork
 from sampan import cluster_machine
-from sampan.cluster_containers import ContainersError, remove_containers
-from sampan.cluster_layout import CLUSTER_CIDR, DEFAULT_DIRECTORY, Layout, Standalone
+from sampan.cluster_containers import ContainersError
+from sampan.cluster_layout import DEFAULT_DIRECTORY, Layout
 from sampan.cluster_lock import locked, other_cluster
+from sampan.cluster_remains import clear
 
 HELP = "end the cluster of this machine and remove what it left"
 _END_TIMEOUT_MS = 20_000
@@ -33,15 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sampan down: {layout.directory} holds no cluster; nothing removed", file=sys.stderr)
         return 1
     settings = layout.settings()
-    hollow = settings is not None and settings.standalone is not None and settings.standalone.runtime == "hollow"
-    if not hollow and (other := other_cluster(layout)):
+    if not (settings is not None and settings.hollow) and (other := other_cluster(layout)):
         # Bridge, namespaces and rules are its own now: nothing of this directory can be among them.
         print(f"sampan down: the cluster that runs on this machine is {other}; nothing removed", file=sys.stderr)
         return 1
     try:
         end_processes(layout)
-        if not hollow:
-            clear_machine(layout, settings.standalone if settings is not None else None)
+        clear(layout)
     except (cluster_machine.MachineError, ContainersError) as error:
         print(f"sampan down: {error}", file=sys.stderr)
         return 1
@@ -49,21 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(layout.directory)
     print("the cluster is gone" + (f"; its data is in {layout.directory}" if args.keep_data else ""))
     return 0
-
-
-def clear_machine(layout: Layout, standalone: Standalone | None) -> None:
-    """What is outside of the directory. The nodes of `sampan up` have namespaces, with which their network goes; the node of
-    `sampan standalone` is the machine itself."""
-    remove_containers(node_names(layout), standalone.docker if standalone is not None else "")
-    unmount(layout)
-    if standalone is None:
-        cluster_machine.remove()
-        return
-    if standalone.plain_network:
-        return
-    network = NodePodNetwork(kernel=NetlinkKernel(), dns=None, node_address="", pod_cidr=CLUSTER_CIDR)
-    asyncio.run(network.teardown())
-    cluster_machine.stop_forwarding(BRIDGE)
 
 
 def _has_files(directory: Path) -> bool:
@@ -90,18 +71,6 @@ def end_processes(layout: Layout) -> None:
             waiter.poll(_END_TIMEOUT_MS)
     finally:
         os.close(handle)
-
-
-def node_names(layout: Layout) -> set[str]:
-    """Of this cluster, also of an earlier `up` with more nodes."""
-    settings = layout.settings()
-    known = set(settings.node_names) if settings else set()
-    return known | {path.name for path in (layout.directory / "nodes").glob("*")}
-
-
-def unmount(layout: Layout) -> None:
-    for point in cluster_machine.mounts_below(layout.directory):
-        cluster_machine.run("umount", point)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ from sampan.cluster_layout import (
     Standalone,
     node_identity,
 )
-from sampan.cluster_lock import LockError, only_cluster, only_process
+from sampan.cluster_lock import LockError, last_cluster, only_cluster, only_process
+from sampan.cluster_remains import clear_another
 from sampan.node import NodeConfig
 
 HELP = "run a cluster of this machine alone, in one process"
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _alone(plan):
             clock = SystemClock()
             prepare(plan, now=clock.now())
-            if plan.standalone.runtime == "docker":
+            if not plan.settings.hollow:
                 open_machine(plan)
             logs.start(args, node=plan.standalone.node)
             uvloop.run(election.until_stopped(serve(plan, joined=Told(plan, clock)), name="standalone"))
@@ -92,14 +93,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _alone(plan: Plan) -> Iterator[None]:
     """While the block lasts no other cluster starts here. Raises what speaks against this one."""
     layout, settings = plan.layout, plan.settings
-    hollow = plan.standalone.runtime == "hollow"
+    hollow = settings.hollow
     if not hollow:
         cluster_machine.require_tools(*TOOLS)
     try:
         layout.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StandaloneError(f"{layout.directory}: {error.strerror}: --data-dir takes another place") from error
+    before = "" if hollow else last_cluster()
     with only_process(layout) if hollow else only_cluster(layout):
+        if before not in ("", str(layout.directory)) and (done := clear_another(before)):
+            print(done, flush=True)
         cluster_machine.require_ports(settings.port, settings.grpc_port)
         yield
 

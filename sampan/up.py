@@ -23,6 +23,7 @@ from sampan.cluster_credentials import make_credentials
 from sampan.cluster_layout import ADMIN, DEFAULT_DIRECTORY, Layout, Settings
 from sampan.cluster_lock import LockError, last_cluster, locked, only_cluster, other_cluster, refusal_of
 from sampan.cluster_probe import Probe, is_ready
+from sampan.cluster_remains import clear_another
 from sampan.cluster_supervisor import Component, Supervisor
 
 HELP = "start a cluster on this machine"
@@ -138,17 +139,9 @@ async def _supervise(layout: Layout, settings: Settings, descriptor: int, clock:
     report = Report(descriptor, clock)
     before = last_cluster()
     with only_cluster(layout):
-        if before not in ("", str(layout.directory)):
-            await asyncio.to_thread(_clear, before, report)
+        if before not in ("", str(layout.directory)) and (done := await asyncio.to_thread(clear_another, before)):
+            report.say(done)
         return await _run(layout, settings, report, clock)
-
-
-def _clear(directory: str, report: Report) -> None:
-    """Takes away what the killed cluster of another directory left on this machine; its data stays where it is."""
-    if nodes := cluster_machine.nodes():
-        remove_containers(nodes)
-        cluster_machine.remove()
-        report.say(f"cleared away {len(nodes)} nodes that the cluster of {directory} left behind")
 
 
 async def _run(layout: Layout, settings: Settings, report: Report, clock: Clock) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sampan.cluster_layout import ADMIN, Layout
+from sampan.cluster_remains import node_names
 from sampan.demo import leftovers
-from sampan.down import node_names
 from tests.support.kubectls import kubectl_params
 
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "demo"

@@ -27,8 +27,8 @@ from kubeapi.client.kubeconfig import load
 from kubeapi.types import apps_v1, core_v1
 from sampan import cluster_machine
 from sampan.cluster_layout import ADMIN, Layout
+from sampan.cluster_remains import node_names
 from sampan.demo import leftovers
-from sampan.down import node_names
 from tests.blows.campaign import answers
 from tests.blows.test_compose_node import PORT, REPLICAS, service, web
 from tests.blows.test_cut_off import is_up, pods_of, unready_nodes

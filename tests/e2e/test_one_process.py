@@ -148,6 +148,19 @@ def test_after_kill_9_the_same_containers_go_on_and_answer_meanwhile(alone: Alon
     assert len(containers(client)) == 3 and before < containers(client)
 
 
+def test_one_that_was_killed_leaves_nothing_to_the_next_cluster(alone: Alone, client: Kubectl, tmp_path: Path) -> None:
+    alone.end(signal.SIGKILL)
+    other = Layout(tmp_path / "cluster")
+    said = sampan(other, "up", "--nodes=1")
+    assert f"cleared away 1 nodes that the cluster of {alone.layout.directory} left behind" in said
+    assert cluster_machine.run("docker", "ps", "-q", "--filter", f"label=sampan.dev/node={NAME}") == ""
+    assert "sampan-br" not in cluster_machine.run("ip", "-br", "link")
+    sampan(other, "down")
+    assert leftovers(other, ["node-1"]) == []
+    alone.start()
+    assert len(pods(client)) == 3, "objects are in its directory"
+
+
 def test_its_directory_is_no_other_commands(alone: Alone, client: Kubectl) -> None:
     assert alone.end(signal.SIGTERM) == 0, "a wish to end is no failure"
     command = [sys.executable, "-m", "sampan"]
