@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kubeapi.client.grpc_client import connect
+from kubeapi.client.kubeconfig import load
+from kubeapi.types import core_v1
 from sampan import cluster_machine
 from sampan.cluster_layout import ADMIN, Layout
 from sampan.demo import leftovers
 from tests.e2e.conftest import Kubectl, sampan
 from tests.support.ports import free_ports
+from tests.support.until import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -105,6 +110,28 @@ def containers(client: Kubectl) -> set[str]:
     return set(client("get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].containerID}").split())
 
 
+def wait(alone: Alone, test: Callable[[set[str]], bool], count: int) -> set[str]:
+    """The containers, as soon as `count` pods are ready in such as pass. A pod shows no container while it gets a new one, and
+    the old one until the agent has looked at it."""
+
+    def told(pods: list[core_v1.Pod]) -> set[str]:
+        ready = [s.container_id for p in pods for s in p.status.container_statuses if s.ready]
+        return set(ready) if len(ready) == len(pods) == count else set()
+
+    async def watched() -> list[core_v1.Pod]:
+        config = load(str(alone.layout.kubeconfig(ADMIN)))
+        async with connect(config.grpc, ca=config.ca, cert=config.cert, key=config.key) as client:
+            return await until(client, core_v1.Pod, lambda pods: bool(ids := told(pods)) and test(ids), seconds=60)
+
+    return told(asyncio.run(watched()))
+
+
+def running() -> set[str]:
+    """The pods' containers that the engine runs, by what it says itself."""
+    filters = ("--filter", f"label=sampan.dev/node={NAME}", "--filter", "label=sampan.dev/kind=app")
+    return {f"docker://{i}" for i in cluster_machine.run("docker", "ps", "-q", "--no-trunc", *filters).split()}
+
+
 def by_node_port() -> str:
     with urllib.request.urlopen(f"http://{cluster_machine.own_address()}:30480/", timeout=5) as reply:
         return str(reply.read().decode().strip())
@@ -146,9 +173,11 @@ def test_after_kill_9_the_same_containers_go_on_and_answer_meanwhile(alone: Alon
     client("scale", "deployment/web", "--replicas=3")
     client("rollout", "status", "deployment/web", "--timeout=60s")
     assert len(containers(client)) == 3 and before < containers(client)
+    assert running() == containers(client)
 
 
 def test_one_that_was_killed_leaves_nothing_to_the_next_cluster(alone: Alone, client: Kubectl, tmp_path: Path) -> None:
+    before = containers(client)
     alone.end(signal.SIGKILL)
     other = Layout(tmp_path / "cluster")
     said = sampan(other, "up", "--nodes=1")
@@ -159,10 +188,13 @@ def test_one_that_was_killed_leaves_nothing_to_the_next_cluster(alone: Alone, cl
     assert leftovers(other, ["node-1"]) == []
     alone.start()
     assert len(pods(client)) == 3, "objects are in its directory"
+    assert wait(alone, before.isdisjoint, 3) == running(), "and get containers anew"
 
 
 def test_its_directory_is_no_other_commands(alone: Alone, client: Kubectl) -> None:
+    before = containers(client)
     assert alone.end(signal.SIGTERM) == 0, "a wish to end is no failure"
+    assert running() == before, "nor is it one to the pods"
     command = [sys.executable, "-m", "sampan"]
     for words, why in (
         (["up"], "holds a cluster of `sampan standalone`"),
@@ -174,4 +206,5 @@ def test_its_directory_is_no_other_commands(alone: Alone, client: Kubectl) -> No
         done = subprocess.run([*command, *words, where], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and why in done.stderr, done.stderr
     alone.start()
-    assert len(containers(client)) == 3
+    client("exec", pods(client)[0], "--", "true")
+    assert wait(alone, before.__eq__, 3) == running()
