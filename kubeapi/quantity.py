@@ -22,9 +22,17 @@ _SYNTAX = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGT
 _MOST_DIGITS = 64
 
 
+MOST = 2**63 - 1
+"""As in Kubernetes, more is taken to be this much."""
+
+
 @functools.lru_cache(maxsize=4096)
 def parse(quantity: Quantity) -> Fraction:
-    """The exact value. Raises BadRequest."""
+    """The exact value, up to MOST either way. Raises BadRequest."""
+    return max(Fraction(-MOST), min(_exact(quantity), Fraction(MOST)))
+
+
+def _exact(quantity: Quantity) -> Fraction:
     number, exponent, suffix = _split(quantity)
     if exponent:
         return number * power_of_ten(int(exponent[1:]))

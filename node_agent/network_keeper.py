@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network
 
 from kubeapi.client.informer import Informer
 from kubeapi.clock import Clock
@@ -39,6 +41,7 @@ class NetworkKeeper:
         self._clock, self._metrics, self._log = clock, metrics, log
         self._changed = asyncio.Event()
         self._measured = False
+        self._unreadable: set[str] = set()
         self._triggers: list[datetime] = []
         """When the changes happened that the network has not followed yet, as far as endpoint slices tell."""
 
@@ -69,7 +72,7 @@ class NetworkKeeper:
             triggers, self._triggers = self._triggers, []
             try:
                 with self._metrics.programming():
-                    await network.set_peers(peers_of(list(self._nodes.cache), self._node))
+                    await network.set_peers(self._peers())
                     services, slices = list(self._services.cache), list(self._slices.cache)
                     await network.set_services(service_ports(services, slices, node=self._node))
                     await network.set_dns(dns_records(services, slices, domain=self._domain))
@@ -79,6 +82,16 @@ class NetworkKeeper:
                 raise
             for trigger in triggers:
                 self._metrics.programmed((self._clock.now() - trigger).total_seconds())
+
+    def _peers(self) -> list[Peer]:
+        nodes = list(self._nodes.cache)
+        peers = peers_of(nodes, self._node)
+        told = {n.metadata.name for n in nodes if VTEP_MAC in n.metadata.annotations and n.spec.pod_cidr}
+        if (unreadable := told - {self._node, *(p.node for p in peers)}) - self._unreadable:
+            names = ", ".join(sorted(unreadable))
+            self._log.warning("no way to pods of %s: the address, podCIDR or %s cannot be read", names, VTEP_MAC)
+        self._unreadable = unreadable
+        return peers
 
     def _note_trigger(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         text = new.metadata.annotations.get(LAST_CHANGE, "") if new is not None else ""
@@ -93,11 +106,34 @@ class NetworkKeeper:
 
 
 def peers_of(nodes: Sequence[Node], me: str) -> list[Peer]:
-    """The other nodes that have all the overlay needs to know."""
+    """The other nodes that have all the overlay needs to know, and have it so that it can be read: what one node says of
+    itself is not to keep this one from all others."""
     peers = []
     for node in nodes:
         mac = node.metadata.annotations.get(VTEP_MAC, "")
         address = next((a.address for a in node.status.addresses if a.type == "InternalIP"), "")
-        if node.metadata.name != me and mac and address and node.spec.pod_cidr:
+        if (
+            node.metadata.name != me
+            and _MAC.fullmatch(mac)
+            and _is_address(address)
+            and _is_network(node.spec.pod_cidr)
+        ):
             peers.append(Peer(node.metadata.name, node.spec.pod_cidr, address, mac))
     return sorted(peers, key=lambda peer: peer.node)
+
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(IPv4Address(text))
+    except ValueError:
+        return False
+
+
+def _is_network(text: str) -> bool:
+    try:
+        return bool(IPv4Network(text))
+    except ValueError:
+        return False

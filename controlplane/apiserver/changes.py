@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from controlplane.apiserver.context import RequestContext
@@ -18,10 +18,11 @@ from controlplane.apiserver.lifecycle import (
 from controlplane.apiserver.notices import notices
 from controlplane.apiserver.reads import Reads
 from controlplane.apiserver.registry import key_of
-from controlplane.apiserver.validation import metadata_faults, structural_faults
+from controlplane.apiserver.structure import structural_faults
+from controlplane.apiserver.validation import metadata_faults
 from controlplane.storage.errors import KeyMissing, RevisionConflict
 from kubeapi import codec
-from kubeapi.errors import ApiError, Conflict, Invalid, NotFound
+from kubeapi.errors import ApiError, Conflict, FieldError, Invalid, NotFound
 from kubeapi.meta import replace
 from kubeapi.scheme import Resource
 
@@ -122,6 +123,8 @@ class Changes(Reads):
             self._validate(resource, new, old)
             self.authorizer.admit(ctx.who, resource.plural, resource.group, new, old)
             self._warn(ctx, resource, new)
+        elif subresource == "status":
+            self._validate_status(resource, new, old)
         return new
 
     async def _write(self, resource: Resource, key: str, new: Any, at: int) -> Item:
@@ -153,11 +156,23 @@ class Changes(Reads):
         ]
         if old is not None:
             faults += strategy.validate_update(new, old)
-        if faults:  # a value that the schema refuses a strategy may refuse, too: it is told once
-            told = {str(fault): fault for fault in faults}
-            raise Invalid.of(resource.kind, resource.group, new.metadata.name, told.values())
+        _refuse(resource, new, faults)
+
+    def _validate_status(self, resource: Resource, new: Any, old: Any) -> None:
+        strategy = self.registry.strategy(resource)
+        faults = [*structural_faults(new.status, "status"), *strategy.validate_status(new, old)]
+        if new.metadata != old.metadata:
+            faults += metadata_faults(new, namespaced=resource.namespaced, rule=strategy.name_rule)
+        _refuse(resource, new, faults)
 
     def _warn(self, ctx: RequestContext, resource: Resource, obj: Any) -> None:
         """Each text once, however often the write is tried."""
         texts = [*self.registry.strategy(resource).warnings(obj), *notices(resource.qualified, obj)]
         ctx.warnings.extend(text for text in texts if text not in ctx.warnings)
+
+
+def _refuse(resource: Resource, obj: Any, faults: Sequence[FieldError]) -> None:
+    """Raises Invalid if there are any. A value that the schema refuses a strategy may refuse, too: it is told once."""
+    if faults:
+        told = {str(fault): fault for fault in faults}
+        raise Invalid.of(resource.kind, resource.group, obj.metadata.name, told.values())

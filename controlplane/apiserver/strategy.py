@@ -1,8 +1,8 @@
 """What a kind adds to the one registry: defaults, allocation, validation, and what its subresources may touch.
 
 Every hook is pure, but for `reserve` and `settle`, which take from and give back to an allocator. The registry calls, in
-this order: default → prepare_create | prepare_update → validate → validate_update → reserve → (write) → settle. Structs
-are frozen: a hook returns a new object, and an unchanged one is not written.
+this order: default → prepare_create | prepare_update → validate → validate_update → reserve → (write) → settle; and
+for a status prepare_status → validate_status → (write). Structs are frozen: a hook returns a new object, and an unchanged one is not written.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class Strategy:
         return iter(())
 
     def validate_update(self, new: Any, old: Any) -> Iterator[FieldError]:
+        return iter(())
+
+    def validate_status(self, new: Any, old: Any) -> Iterator[FieldError]:
+        """What a status may not say, because somebody who acts on it could not read it."""
         return iter(())
 
     def warnings(self, obj: Any) -> Iterator[str]:

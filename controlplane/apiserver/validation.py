@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from kubeapi.errors import FieldError
-from kubeapi.remembered import by_identity, by_text
-from kubeapi.schema import FieldInfo, descriptor_of, fields_of, reader
-from kubeapi.types import core_v1, meta_v1
+from kubeapi.remembered import by_text
+from kubeapi.types import meta_v1
 
 _LABEL = r"[a-z0-9]++(?:-++[a-z0-9]++)*+"  # possessive: no way leads back
 LABEL = re.compile(_LABEL)
 SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*+")
 QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+PERCENT = re.compile(r"\d+%", re.ASCII)
 CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 ANNOTATIONS_MOST = 256 * 1024
 
@@ -100,12 +101,17 @@ def label_faults(path: str, labels: Mapping[str, str]) -> Iterator[FieldError]:
         if not _is_key(key):
             yield from key_faults(path, key)
         if not _is_label_value(value):
-            yield invalid(
-                path,
-                value,
-                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
-                "must start and end with an alphanumeric character, and be at most 63 characters long",
-            )
+            yield from label_value_faults(path, value)
+
+
+def label_value_faults(path: str, value: str) -> Iterator[FieldError]:
+    if not _is_label_value(value):
+        yield invalid(
+            path,
+            value,
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
+            "must start and end with an alphanumeric character, and be at most 63 characters long",
+        )
 
 
 def metadata_faults(obj: Any, *, namespaced: bool, rule: str) -> Iterator[FieldError]:
@@ -147,77 +153,29 @@ def _owner_faults(owners: Sequence[meta_v1.OwnerReference]) -> Iterator[FieldErr
         yield invalid("metadata.ownerReferences", len(owners), "only one may be the controller")
 
 
-# ------------------------------------------------------------------ structure, from the schema
+# ------------------------------------------------------------------ values
 
 
-def structural_faults(obj: Any) -> Iterator[FieldError]:
-    """Values outside a field's allowed ones, anywhere in the object. Nearly always there are none, and paths cost time."""
-    if not _fits(obj):
-        yield from _walk(obj, "")
+def count_faults(path: str, value: int | str | None, *, most: int | None = None) -> Iterator[FieldError]:
+    """A number of objects, or a percentage of them: at most `most` percent."""
+    if isinstance(value, str):
+        if not PERCENT.fullmatch(value):
+            yield invalid(path, value, "a valid percent string must be a numeric string followed by an ending '%'")
+        elif len(value) > 9 or (most is not None and int(value[:-1]) > most):
+            yield invalid(path, value, f"must not be greater than {most or 99_999_999}%")
+    elif value is not None and value < 0:
+        yield invalid(path, value, "must be greater than or equal to 0")
 
 
-def _fits(value: Any) -> bool:
-    return _shared_fits(value) if type(value) is core_v1.PodSpec else _all_fit(value)
+def address_faults(path: str, value: str) -> Iterator[FieldError]:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        yield invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
-def _all_fit(value: Any) -> bool:
-    read, infos = _limited(type(value))
-    for inner, info in zip(read(value), infos, strict=True):
-        if not inner:
-            continue
-        if info.one_of:
-            if isinstance(inner, str) and inner not in info.one_of:
-                return False
-        elif info.map:
-            if not all(map(_fits, inner.values())):
-                return False
-        elif info.repeated:
-            if not all(map(_fits, inner)):
-                return False
-        elif not _fits(inner):
-            return False
-    return True
-
-
-_shared_fits = by_identity()(_all_fit)
-"""Of what many objects have in common."""
-
-_Limited = tuple[Callable[[Any], Sequence[Any]], Sequence[FieldInfo]]
-_LIMITED: dict[Any, _Limited] = {}
-"""By type: the fields that have, or below which there are, such with allowed values, and what reads them all at once.
-Made when first asked for."""
-
-
-def _limited(type_: Any) -> _Limited:
-    found = _LIMITED.get(type_)
-    if found is None:
-        infos = [f for f in fields_of(descriptor_of(type_)).values() if _is_limited(f, frozenset())]
-        found = _LIMITED[type_] = reader([info.attribute for info in infos]), infos
-    return found
-
-
-def _is_limited(info: FieldInfo, above: frozenset[str]) -> bool:
-    if info.one_of or info.message is None:
-        return bool(info.one_of)
-    name = info.message.full_name
-    inner = fields_of(info.message).values()
-    return name not in above and any(_is_limited(one, above | {name}) for one in inner)
-
-
-def _walk(value: Any, path: str) -> Iterator[FieldError]:
-    read, infos = _limited(type(value))
-    for inner, info in zip(read(value), infos, strict=True):
-        if not inner:
-            continue
-        where = f"{path}.{info.json_name}" if path else info.json_name
-        if info.one_of and isinstance(inner, str) and inner not in info.one_of:
-            yield unsupported(where, inner, info.one_of)
-        elif info.message is not None:
-            if info.map:
-                for key, one in inner.items():
-                    yield from _walk(one, f"{where}[{key}]")
-            elif info.repeated:
-                for i, one in enumerate(inner):
-                    yield from _walk(one, f"{where}[{i}]")
-            else:
-                yield from _walk(inner, where)
+def network_faults(path: str, value: str) -> Iterator[FieldError]:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        yield invalid(path, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")

@@ -134,6 +134,7 @@ class Decider:
         known = self._refused.get(shape) if plain else None
         if known is not None and known[0] == state:
             return known[1]
+        ranking.refresh()  # a pod that may go to one node alone is refused without a look at it, where that one is not there
         found = examine(
             shape, ranking.static, snapshot, name=pinned(pod), volumes=volumes.refusals if volumes is not None else None
         )

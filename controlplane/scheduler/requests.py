@@ -17,6 +17,9 @@ ASSUMED_CPU = 100
 filtered)."""
 ASSUMED_MEMORY = 200 << 20
 
+MOST = 1 << 53
+"""Units (9 PB, and as many thousandths of cores) that more is taken to be: thousands of these add up in 64 bits."""
+
 Port = tuple[str, str, int]
 """(host address, protocol, port)"""
 
@@ -31,7 +34,7 @@ class Request:
 
 
 def units(resource: str, quantity: Quantity) -> int:
-    return milli(quantity) if resource == CPU else whole(quantity)
+    return min(milli(quantity) if resource == CPU else whole(quantity), MOST)
 
 
 @lru_cache(maxsize=65536)
@@ -41,7 +44,7 @@ def _units(resource: str, quantity: Quantity) -> int:
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
     for name, amount in more.items():
-        total[name] = total.get(name, 0) + amount
+        total[name] = min(total.get(name, 0) + amount, MOST)
 
 
 def _of(container: Container) -> dict[str, int]:

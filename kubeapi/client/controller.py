@@ -137,10 +137,10 @@ class Controller(Generic[K]):
         except ApiError as error:
             away = AWAY if isinstance(error, ServiceUnavailable | Timeout | TooManyRequests) else None
             delay = self.queue.retry(key, away, at_least=error.retry_after)
-            self._log.warning("%s: %s: %s; again in %.2gs", self.name, key, error, delay)
+            self._log.warning("%s: %s: %s; again in %gs", self.name, key, error, round(delay, 2))
         except Exception:
             delay = self.queue.retry(key)
-            self._log.exception("%s: %s failed; again in %.2gs", self.name, key, delay)
+            self._log.exception("%s: %s failed; again in %gs", self.name, key, round(delay, 2))
         else:
             self.queue.forget(key)
             result = "success"

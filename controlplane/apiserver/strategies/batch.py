@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -71,6 +72,9 @@ def spec_faults(spec: batch_v1.JobSpec, path: str) -> Iterator[FieldError]:
         yield unsupported(f"{template}.spec.restartPolicy", spec.template.spec.restart_policy, ("OnFailure", "Never"))
 
 
+_INDEXES = re.compile(r"(\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*)?", re.ASCII)
+
+
 class JobStrategy(Strategy):
     fields: ClassVar = {**METADATA_FIELDS, "status.successful": lambda o: str(o.status.succeeded)}
 
@@ -99,6 +103,14 @@ class JobStrategy(Strategy):
             yield invalid(
                 "spec.selector", selector.match_labels, "`selector` is generated unless manualSelector is true"
             )
+
+    def validate_status(self, new: batch_v1.Job, old: batch_v1.Job) -> Iterator[FieldError]:
+        for name, text in (
+            ("completedIndexes", new.status.completed_indexes),
+            ("failedIndexes", new.status.failed_indexes or ""),
+        ):
+            if not _INDEXES.fullmatch(text):
+                yield invalid(f"status.{name}", text, "must be numbers and ranges of them with commas between: 1,3-5,7")
 
     def validate_update(self, new: batch_v1.Job, old: batch_v1.Job) -> Iterator[FieldError]:
         yield from immutable("spec.selector", new.spec.selector, old.spec.selector)

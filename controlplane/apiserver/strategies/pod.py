@@ -22,7 +22,7 @@ from controlplane.apiserver.strategies.pod_admission import (
 from controlplane.apiserver.strategies.pod_defaults import default_pod_spec
 from controlplane.apiserver.strategies.pod_validation import pod_spec_faults
 from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
-from controlplane.apiserver.validation import forbidden, invalid
+from controlplane.apiserver.validation import address_faults, forbidden, invalid
 from kubeapi.errors import FieldError
 from kubeapi.meta import name_suffix, replace
 from kubeapi.quantity import parse
@@ -111,6 +111,18 @@ class PodStrategy(Strategy):
         kept = [replace(t, toleration_seconds=None) for t in new.spec.tolerations]
         if any(replace(t, toleration_seconds=None) not in kept for t in old.spec.tolerations):
             yield forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
+
+    def validate_status(self, new: core_v1.Pod, old: core_v1.Pod) -> Iterator[FieldError]:
+        """One address that is none would make the endpoints of all its services invalid."""
+        status = new.status
+        for path, address in (
+            ("podIP", status.pod_ip),
+            *((f"podIPs[{i}].ip", one.ip) for i, one in enumerate(status.pod_ips)),
+            ("hostIP", status.host_ip),
+            *((f"hostIPs[{i}].ip", one.ip) for i, one in enumerate(status.host_ips)),
+        ):
+            if address:
+                yield from address_faults(f"status.{path}", address)
 
     def grace_seconds(self, obj: core_v1.Pod, asked: int | None) -> int:
         """Unscheduled and finished pods have no node that must let go of them."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from controlplane.apiserver.validation import duplicate, invalid, name_faults, required, unsupported
 from kubeapi.errors import ApiError, FieldError
 from kubeapi.quantity import parse
-from kubeapi.selectors import node_requirement
 from kubeapi.types import core_v1
 
 RESTART = ("Always", "OnFailure", "Never")
@@ -51,7 +50,6 @@ def pod_spec_faults(spec: core_v1.PodSpec, path: str, *, claims: Iterable[str] =
         yield from name_faults(f"{path}.nodeName", spec.node_name, "subdomain")
     if spec.hostname:
         yield from name_faults(f"{path}.hostname", spec.hostname, "label")
-    yield from _node_affinity(spec, f"{path}.affinity.nodeAffinity")
     for i, t in enumerate(spec.tolerations):
         if t.effect and t.effect not in EFFECTS:
             yield unsupported(f"{path}.tolerations[{i}].effect", t.effect, EFFECTS)
@@ -85,21 +83,6 @@ def ephemeral_faults(containers: Sequence[core_v1.EphemeralContainer], spec: cor
                     "Forbidden: cannot be set for an Ephemeral Container",
                     reason="FieldValueForbidden",
                 )
-
-
-def _node_affinity(spec: core_v1.PodSpec, path: str) -> Iterator[FieldError]:
-    affinity = spec.affinity.node_affinity if spec.affinity is not None else None
-    if affinity is None:
-        return
-    required_terms = affinity.required_during_scheduling_ignored_during_execution
-    terms = list(required_terms.node_selector_terms) if required_terms is not None else []
-    terms += [p.preference for p in affinity.preferred_during_scheduling_ignored_during_execution]
-    for term in terms:
-        for r in [*term.match_expressions, *term.match_fields]:
-            try:
-                node_requirement(r.key, r.operator, r.values)
-            except ApiError as error:
-                yield invalid(f"{path}.matchExpressions", r.operator, str(error))
 
 
 def _container(c: core_v1.Container, path: str, volumes: set[str]) -> Iterator[FieldError]:

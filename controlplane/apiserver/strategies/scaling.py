@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from controlplane.apiserver.strategy import Strategy
-from controlplane.apiserver.validation import forbidden, immutable, invalid, required, unsupported
-from kubeapi.errors import ApiError, FieldError
+from controlplane.apiserver.validation import count_faults, forbidden, immutable, invalid, required, unsupported
+from kubeapi.errors import FieldError
 from kubeapi.meta import replace
-from kubeapi.selectors import label_query
 from kubeapi.types import autoscaling_v2, policy_v1, scheduling_v1
 
-_PERCENT = re.compile(r"\d+%")
 METRICS = ("ContainerResource", "External", "Object", "Pods", "Resource")
 HIGHEST = 1_000_000_000
 """Of a priority that a user may define; above are the system's own."""
@@ -51,19 +48,7 @@ class BudgetStrategy(Strategy):
         if spec.min_available is not None and spec.max_unavailable is not None:
             yield invalid("spec", {}, "minAvailable and maxUnavailable cannot be both set")
         for name, value in (("minAvailable", spec.min_available), ("maxUnavailable", spec.max_unavailable)):
-            path = f"spec.{name}"
-            if isinstance(value, str):
-                if not _PERCENT.fullmatch(value):
-                    text = "a valid percent string must be a numeric string followed by an ending '%'"
-                    yield invalid(path, value, text)
-                elif len(value) > 4 or int(value[:-1]) > 100:
-                    yield invalid(path, value, "must not be greater than 100%")
-            elif value is not None and value < 0:
-                yield invalid(path, value, "must be greater than or equal to 0")
-        try:
-            label_query(spec.selector)
-        except ApiError as error:
-            yield invalid("spec.selector", {}, str(error))
+            yield from count_faults(f"spec.{name}", value, most=100)
         policy = spec.unhealthy_pod_eviction_policy
         if policy is not None and policy not in ("AlwaysAllow", "IfHealthyBudget"):
             yield unsupported("spec.unhealthyPodEvictionPolicy", policy, ("AlwaysAllow", "IfHealthyBudget"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controlplane.apiserver.strategies.workload import WorkloadStrategy
-from controlplane.apiserver.validation import forbidden, invalid, unsupported
+from controlplane.apiserver.validation import count_faults, forbidden, invalid, unsupported
 from kubeapi.errors import FieldError
 from kubeapi.meta import replace
 from kubeapi.types import apps_v1
@@ -57,6 +57,11 @@ class StatefulSetStrategy(WorkloadStrategy):
         rolling = spec.update_strategy.rolling_update
         if rolling is not None and (rolling.partition or 0) < 0:
             yield invalid("spec.updateStrategy.rollingUpdate.partition", rolling.partition, "must not be negative")
+        if rolling is not None:
+            path = "spec.updateStrategy.rollingUpdate.maxUnavailable"
+            yield from count_faults(path, rolling.max_unavailable, most=100)
+            if rolling.max_unavailable in (0, "0%"):
+                yield invalid(path, rolling.max_unavailable, "cannot be 0")
         keep = spec.persistent_volume_claim_retention_policy
         for name, value in (("whenDeleted", keep.when_deleted), ("whenScaled", keep.when_scaled)) if keep else ():
             if value not in KEEP:
@@ -105,6 +110,9 @@ class DaemonSetStrategy(WorkloadStrategy):
         if update.type not in UPDATES:
             yield unsupported(f"{path}.type", update.type, UPDATES)
         rolling = update.rolling_update
+        if rolling is not None:
+            yield from count_faults(f"{path}.rollingUpdate.maxSurge", rolling.max_surge, most=100)
+            yield from count_faults(f"{path}.rollingUpdate.maxUnavailable", rolling.max_unavailable, most=100)
         if rolling is not None and rolling.max_surge in (0, "0%") and rolling.max_unavailable in (0, "0%"):
             yield invalid(f"{path}.rollingUpdate.maxUnavailable", 0, "may not be 0 when `maxSurge` is 0")
         if rolling is not None and rolling.max_surge not in (0, "0%") and rolling.max_unavailable not in (0, "0%"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
-from controlplane.apiserver.validation import CONFIG_KEY, forbidden, immutable, invalid, required
+from controlplane.apiserver.validation import CONFIG_KEY, forbidden, immutable, invalid, network_faults, required
 from kubeapi.errors import FieldError
 from kubeapi.meta import replace
 from kubeapi.remembered import by_text
@@ -39,6 +39,15 @@ class NodeStrategy(Strategy):
 
     def prepare_create(self, obj: core_v1.Node) -> core_v1.Node:
         return obj  # a node agent registers its node with its status
+
+    def validate(self, obj: core_v1.Node) -> Iterator[FieldError]:
+        """Whoever gives out networks, and the overlay of every other node, reads these."""
+        if obj.spec.pod_cidr:
+            yield from network_faults("spec.podCIDR", obj.spec.pod_cidr)
+        for i, cidr in enumerate(obj.spec.pod_cidrs):
+            yield from network_faults(f"spec.podCIDRs[{i}]", cidr)
+        if obj.spec.pod_cidrs and obj.spec.pod_cidr != obj.spec.pod_cidrs[0]:
+            yield invalid("spec.podCIDRs[0]", obj.spec.pod_cidrs[0], "must match `podCIDR`")
 
     def validate_update(self, new: core_v1.Node, old: core_v1.Node) -> Iterator[FieldError]:
         if old.spec.pod_cidr and new.spec.pod_cidr != old.spec.pod_cidr:

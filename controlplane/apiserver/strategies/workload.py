@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from controlplane.apiserver.strategies.pod_defaults import default_template
 from controlplane.apiserver.strategies.pod_validation import pod_spec_faults
 from controlplane.apiserver.strategy import METADATA_FIELDS, Strategy
-from controlplane.apiserver.validation import immutable, invalid, label_faults, required, unsupported
+from controlplane.apiserver.validation import count_faults, immutable, invalid, label_faults, required, unsupported
 from kubeapi.errors import ApiError, FieldError
 from kubeapi.meta import replace
 from kubeapi.selectors import label_query
 from kubeapi.types import apps_v1
-
-_PERCENT = re.compile(r"\d+%")
 
 
 class WorkloadStrategy(Strategy):
@@ -49,9 +46,8 @@ class WorkloadStrategy(Strategy):
     def _selector(self, spec: Any) -> Iterator[FieldError]:
         try:
             query = label_query(spec.selector)
-        except ApiError as error:
-            yield invalid("spec.selector", {}, str(error))
-            return
+        except ApiError:
+            return  # what is wrong in it has been told: structural_faults
         if not query:
             yield invalid("spec.selector", {}, "empty selector is invalid: it would choose every pod")
         elif not query.matches(spec.template.metadata.labels):
@@ -105,15 +101,8 @@ class DeploymentStrategy(WorkloadStrategy):
                 reason="FieldValueForbidden",
             )
         elif rolling is not None:
-            for name, value in (("maxSurge", rolling.max_surge), ("maxUnavailable", rolling.max_unavailable)):
-                if isinstance(value, str) and not _PERCENT.fullmatch(value):
-                    yield invalid(
-                        f"{path}.rollingUpdate.{name}",
-                        value,
-                        "a valid percent string must be a numeric string followed by an ending '%'",
-                    )
-                elif isinstance(value, int) and value < 0:
-                    yield invalid(f"{path}.rollingUpdate.{name}", value, "must be greater than or equal to 0")
+            yield from count_faults(f"{path}.rollingUpdate.maxSurge", rolling.max_surge)
+            yield from count_faults(f"{path}.rollingUpdate.maxUnavailable", rolling.max_unavailable, most=100)
             if rolling.max_surge in (0, "0%") and rolling.max_unavailable in (0, "0%"):
                 yield invalid(f"{path}.rollingUpdate.maxUnavailable", 0, "may not be 0 when `maxSurge` is 0")
         deadline = obj.spec.progress_deadline_seconds

@@ -134,7 +134,7 @@ def _proportional(deployment: Deployment, active: Sequence[ReplicaSet]) -> Sizes
     sizes: Sizes = {}
     for rs in order:
         size = replicas(rs)
-        maximum = int(rs.metadata.annotations.get(MAXIMUM, "0") or 0) or total
+        maximum = _maximum(rs) or total
         share = round(size * allowed / maximum) - size
         share = max(min(share, left), 0) if left > 0 else min(max(share, left), 0)
         sizes[rs.metadata.name] = max(0, size + share)
@@ -142,3 +142,11 @@ def _proportional(deployment: Deployment, active: Sequence[ReplicaSet]) -> Sizes
     first = order[0].metadata.name
     sizes[first] = max(0, sizes[first] + left)
     return sizes
+
+
+def _maximum(rs: ReplicaSet) -> int:
+    """0 where it is not told: an annotation may be anybody's."""
+    try:
+        return max(0, int(rs.metadata.annotations.get(MAXIMUM, "0")))
+    except ValueError:
+        return 0

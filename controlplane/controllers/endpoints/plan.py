@@ -2,7 +2,8 @@
 
 A slice holds at most 100 endpoints; endpoints are sorted by pod name and cut into slices in that order, so that the
 same pods always make the same slices. Ports named in the Service are resolved pod by pod; pods that resolve them
-differently get slices of their own (Kubernetes does the same, KEP-752).
+differently get slices of their own (Kubernetes does the same, KEP-752). IPv4 alone: another family's address in a slice
+would make all of it invalid.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Wanted:
 def plan(service: Service, pods: Iterable[Pod]) -> Wanted:
     grouped: dict[Ports, list[Pod]] = {}
     for pod in sorted(pods, key=lambda p: p.metadata.name):
-        if pod.status.pod_ip and not is_terminal(pod):
+        if pod.status.pod_ip and ":" not in pod.status.pod_ip and not is_terminal(pod):
             grouped.setdefault(_ports(service, pod), []).append(pod)
     slices = [
         _slice(service, ports, members[at : at + MOST_PER_SLICE], at // MOST_PER_SLICE)

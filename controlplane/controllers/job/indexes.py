@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from kubeapi.types.core_v1 import Pod
 
+_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
+_RUN = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?", re.ASCII)
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 def index_of(pod: Pod) -> int | None:
     text = pod.metadata.annotations.get(INDEX, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
-def parse_indexes(text: str) -> set[int]:
+def parse_indexes(text: str, completions: int) -> set[int]:
+    """Those below `completions`. What is not to be read is left out, as it was not written by a Job controller."""
     found: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
+    for part in text.split(","):
+        if match := _RUN.fullmatch(part):
+            first, last = int(match[1]), int(match[2] or match[1])
+            found.update(range(first, min(last, completions - 1) + 1))
     return found
 
 

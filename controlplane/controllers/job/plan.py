@@ -112,8 +112,8 @@ def _count(job: Job, pods: Sequence[Pod]) -> _Counted:
     failed = old.failed + sum(1 for uid in noted.failed if uid not in held)
     good = [uid for uid in noted.succeeded if uid in held]
     bad = [uid for uid in noted.failed if uid in held]
-    completed = parse_indexes(old.completed_indexes)
     limit = job.spec.completions or 0
+    completed = parse_indexes(old.completed_indexes, limit)
     release = [held[uid] for uid in (*good, *bad)]
     for uid, pod in held.items():
         if uid in good or uid in bad:

@@ -14,8 +14,16 @@ def next_cidr(cluster_cidr: str, taken: Iterable[str], prefix: int = NODE_PREFIX
     A node that has been deleted gives its part back; the first free one is taken, so that a network of 256 parts
     serves any number of nodes that come and go.
     """
-    used = {ipaddress.ip_network(cidr) for cidr in taken}
+    used = {network for cidr in taken if (network := _network(cidr)) is not None}
     for candidate in ipaddress.ip_network(cluster_cidr).subnets(new_prefix=prefix):
         if not any(candidate.overlaps(other) for other in used if other.version == candidate.version):
             return str(candidate)
     return None
+
+
+def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """None for what is none: one node's mistake is not to leave all others without a network."""
+    try:
+        return ipaddress.ip_network(cidr)
+    except ValueError:
+        return None
