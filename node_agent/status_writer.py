@@ -8,7 +8,6 @@ pods have passed it by then, and one status is written in place of three.
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -102,11 +101,14 @@ class StatusWriter:
         failures = 0
         while True:
             due = next(iter(self._patient.values()), None)
-            with suppress(TimeoutError):
+            now = 0.0
+            try:
                 async with asyncio.timeout_at(due):
                     await self._wake.wait()
+            except TimeoutError:
+                now = due or now  # a loop may call a hair too early: then it is not yet that late by its clock
             self._wake.clear()
-            self._end_patience()
+            self._end_patience(max(now, asyncio.get_running_loop().time()))
             while self._dirty:
                 try:
                     await self._flush()
@@ -117,8 +119,7 @@ class StatusWriter:
                     failures += 1
                     await asyncio.sleep(self._backoff.delay(failures - 1, self._rng))
 
-    def _end_patience(self) -> None:
-        now = asyncio.get_running_loop().time()
+    def _end_patience(self, now: float) -> None:
         for uid in [uid for uid, due in self._patient.items() if due <= now]:
             del self._patient[uid]
             self._dirty[uid] = None

@@ -42,15 +42,18 @@ class ReplicaSets:
             return Done(requeue_after=0.05)
         now = self._shared.clock.now().replace(microsecond=0)
         own = await self._pods.claim(key, rs)
-        failure = ""
+        failure, resting = "", None
         if rs.metadata.deletion_timestamp is None:
             todo = plan(rs, own, self._related(rs, own), now)
+            resting = todo.rest
             failure = await self._pods.create(key, rs, [("", pod_from(rs.spec.template, rs))] * todo.create)
             await self._pods.delete(key, rs, todo.delete)
         status = status_of(rs, own, failure, now)
         if status != rs.status:
             await self._shared.client.update(replace(rs, status=status), subresource="status")
-        return Done(requeue_after=FAILED_AGAIN if failure else next_available(rs, own, self._shared.clock.now()))
+        if failure or resting:
+            return Done(requeue_after=FAILED_AGAIN if failure else resting)
+        return Done(requeue_after=next_available(rs, own, self._shared.clock.now()))
 
     def _related(self, rs: ReplicaSet, own: list[Pod]) -> list[Pod]:
         """The pods of all sets of the same deployment: they ought to be spread over the nodes together."""

@@ -15,10 +15,14 @@ from datetime import datetime
 
 from controlplane.controllers.pods import available_at, is_active, is_available, is_ready
 from kubeapi.meta import set_condition, without_condition
+from kubeapi.tasks import Backoff
 from kubeapi.types.apps_v1 import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
 from kubeapi.types.core_v1 import Pod
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+FREE_FAILURES, FAILED_LATELY = 10, 600.0
+"""So many pods, and at least twice those wanted, may have failed in so many seconds until the next ones have to wait."""
+FAILED_AGAIN = Backoff(first=1.0, most=300.0, jitter=0.0)
 BURST = 500
 """Pods created or deleted at most in one visit."""
 
@@ -27,6 +31,8 @@ BURST = 500
 class ReplicaPlan:
     create: int
     delete: list[Pod]
+    rest: float | None = None
+    """Seconds until pods that are missing may be made: too many have failed."""
 
 
 def plan(rs: ReplicaSet, own: Sequence[Pod], related: Sequence[Pod], now: datetime) -> ReplicaPlan:
@@ -35,12 +41,25 @@ def plan(rs: ReplicaSet, own: Sequence[Pod], related: Sequence[Pod], now: dateti
     wanted = 1 if rs.spec.replicas is None else rs.spec.replicas
     missing = wanted - len(active)
     if missing > 0:
-        return ReplicaPlan(min(missing, BURST), [])
+        wait = rest(wanted, own, now)
+        return ReplicaPlan(0, [], wait) if wait > 0 else ReplicaPlan(min(missing, BURST), [])
     if missing == 0:
         return ReplicaPlan(0, [])
     crowds = Counter(pod.spec.node_name for pod in related if is_active(pod))
     ranked = sorted(active, key=lambda pod: deletion_rank(pod, crowds[pod.spec.node_name], now))
     return ReplicaPlan(0, ranked[: min(-missing, BURST)])
+
+
+def rest(wanted: int, own: Sequence[Pod], now: datetime) -> float:
+    """Seconds until failed pods may be replaced. Some are at once; but where a node refuses whatever it is sent, each round
+    of new ones waits twice as long as the one before. The failed pods themselves tell: nothing is remembered."""
+    failed = [pod for pod in own if pod.status.phase == "Failed" and (made := pod.metadata.creation_timestamp)
+              and (now - made).total_seconds() < FAILED_LATELY]  # fmt: skip
+    too_many = len(failed) - max(FREE_FAILURES, 2 * wanted)
+    if too_many < 0:
+        return 0.0
+    newest = max(pod.metadata.creation_timestamp for pod in failed if pod.metadata.creation_timestamp is not None)
+    return FAILED_AGAIN.delay(too_many // max(1, wanted), None) - (now - newest).total_seconds()
 
 
 def deletion_rank(pod: Pod, crowd: int, now: datetime) -> tuple[object, ...]:

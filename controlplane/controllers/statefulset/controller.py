@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from controlplane.controllers.failures import Failures
 from controlplane.controllers.history import HASH, drop_history, plan_history, superfluous, template_of, write_history
 from controlplane.controllers.managed import ManagedPods
 from controlplane.controllers.shared import Shared
@@ -39,6 +40,7 @@ class StatefulSets:
         self._claims = shared.informers.of(PersistentVolumeClaim)
         self._history = shared.informers.of(ControllerRevision, {"controller": by_controller})
         self._pods = ManagedPods(shared, "StatefulSet")
+        self._failures = Failures(shared.clock, free=1)
         self._written: Barrier[Key] = Barrier()
         """Our own statuses and revisions: which revision is current must not be read from an old picture."""
         self._revised: Barrier[Key] = Barrier()
@@ -60,6 +62,7 @@ class StatefulSets:
         owner = self._sets.get(key)
         if owner is None:
             self._pods.forget(key)
+            self._failures.forget(key)
             self._written.forget(key)
             self._revised.forget(key)
             return Done()
@@ -80,9 +83,14 @@ class StatefulSets:
         now = self._shared.clock.now().replace(microsecond=0)
         await self._hand_claims(owner, own)
         todo = plan(owner, own, update, now)
+        for pod in todo.delete:
+            if pod.status.phase == "Failed":
+                self._failures.note(key, pod.metadata.name)
         await self._pods.delete(key, owner, todo.delete)
         failure = ""
         for ordinal, from_update in todo.create:
+            if not self._failures.may_start(key, f"{key.name}-{ordinal}"):
+                continue
             failure = failure or await self._create(key, owner, updated if from_update else current, ordinal)
         status = status_of(owner, own, current.metadata.labels[HASH], update, now)
         if status != owner.status:
@@ -90,8 +98,8 @@ class StatefulSets:
             self._written.wrote(key, revision_of(written))
         in_use = {pod.metadata.labels.get(HASH, "") for pod in own} | {status.current_revision, status.update_revision}
         await drop_history(self._client, superfluous(history.former, in_use, owner.spec.revision_history_limit))
-        waits = [t for t in (next_available(owner, own, now), FAILED_AGAIN if failure else None) if t is not None]
-        return Done(requeue_after=min(waits, default=None))
+        waits = (next_available(owner, own, now), self._failures.wait(key), FAILED_AGAIN if failure else None)
+        return Done(requeue_after=min((seconds for seconds in waits if seconds is not None), default=None))
 
     async def _create(self, key: Key, owner: StatefulSet, revision: ControllerRevision, ordinal: int) -> str:
         """Claims first: a pod never waits for a claim that nobody makes. Returns why it stopped."""
