@@ -52,7 +52,7 @@ def _fits(value: Any) -> bool:
 def _all_fit(value: Any) -> bool:
     read, rules = _limited(type(value))
     for inner, rule in zip(read(value), rules, strict=True):
-        if not inner:
+        if not inner and not (inner == "" and rule.info.scalar):  # an empty text is no quantity
             continue
         if rule.info.map:
             if not all(map(rule.fits, inner.values())):
@@ -72,7 +72,7 @@ _shared_fits = by_identity()(_all_fit)
 def _walk(value: Any, path: str) -> Iterator[FieldError]:
     read, rules = _limited(type(value))
     for inner, rule in zip(read(value), rules, strict=True):
-        if not inner:
+        if not inner and not (inner == "" and rule.info.scalar):  # an empty text is no quantity
             continue
         where = f"{path}.{rule.info.json_name}" if path else rule.info.json_name
         if rule.info.map:

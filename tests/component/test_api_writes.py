@@ -205,6 +205,24 @@ async def test_status_and_spec_are_written_apart(api: Api) -> None:
     assert (by_status.spec.replicas, by_status.status.replicas) == (5, 5)
 
 
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"status": {"podIP": "here"}}, "status.podIP"),
+        ({"status": {"phase": "Gone"}}, "status.phase"),
+        ({"status": {"containerStatuses": [{"name": "c", "allocatedResources": {"cpu": "x"}}]}}, "status.containerStatuses[0].allocatedResources[cpu]"),
+        ({"metadata": {"labels": {"a b": "c"}}}, "metadata.labels"),
+        ({"metadata": {"annotations": {"a b": "c"}}}, "metadata.annotations"),
+    ],
+)  # fmt: skip
+async def test_what_a_status_says_is_looked_at_too(api: Api, change: dict[str, Any], path: str) -> None:
+    made = await api.create(CTX, PODS, "default", pod())
+    with pytest.raises(Invalid) as refused:
+        await api.patch(CTX, PODS, "default", "web", change, "merge", subresource="status")
+    assert refused.value.causes[0].path == path
+    assert (await api.get(CTX, PODS, "default", "web")).object == made.object
+
+
 async def test_scale(api: Api) -> None:
     await api.create(CTX, DEPLOYMENTS, "default", deployment(replicas=2))
     scale = autoscaling_v1.Scale(spec=autoscaling_v1.ScaleSpec(replicas=4))

@@ -15,13 +15,14 @@ from controlplane.apiserver.strategies.pod import PodStrategy
 from controlplane.apiserver.strategies.pod_defaults import pull_policy
 from controlplane.apiserver.strategies.scaling import AutoscalerStrategy, BudgetStrategy, PriorityClassStrategy
 from controlplane.apiserver.strategies.service import ServiceStrategy
-from controlplane.apiserver.strategies.sets import StatefulSetStrategy
+from controlplane.apiserver.strategies.sets import DaemonSetStrategy, StatefulSetStrategy
 from controlplane.apiserver.strategies.simple import ConfigMapStrategy, NodeStrategy, SecretStrategy
 from controlplane.apiserver.strategies.storage import PersistentVolumeClaimStrategy, PersistentVolumeStrategy
 from controlplane.apiserver.strategies.workload import DeploymentStrategy
 from controlplane.storage.embedded import EmbeddedStore
 from kubeapi.clock import SystemClock
 from kubeapi.codec import from_builtins
+from kubeapi.meta import replace
 from kubeapi.types import (
     apps_v1,
     autoscaling_v2,
@@ -49,6 +50,11 @@ BASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "deployment": (
         DeploymentStrategy(),
         apps_v1.Deployment,
+        {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}},
+    ),
+    "daemonset": (
+        DaemonSetStrategy(),
+        apps_v1.DaemonSet,
         {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}},
     ),
     "statefulset": (
@@ -208,6 +214,11 @@ def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
         ("deployment", {"spec": {"replicas": -1}}, "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         ("deployment", {"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}, 'Unsupported value: "Never": supported values: "Always"'),
         ("statefulset", {"spec": {"volumeClaimTemplates": []}}, 'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"'),
+        ("deployment", {"spec": {"strategy": {"rollingUpdate": {"maxSurge": "http"}}}}, 'spec.strategy.rollingUpdate.maxSurge: Invalid value: "http": a valid percent string'),
+        ("deployment", {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": "101%"}}}}, "maxUnavailable: Invalid value: \"101%\": must not be greater than 100%"),
+        ("daemonset", {"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": "http"}}}}, 'spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "http"'),
+        ("daemonset", {"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": -1}}}}, "maxUnavailable: Invalid value: -1"),
+        ("statefulset", {"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}}, "maxUnavailable: Invalid value: 0: cannot be 0"),
         ("statefulset", {"spec": {"podManagementPolicy": "Any"}}, 'spec.podManagementPolicy: Unsupported value: "Any"'),
         ("job", {"spec": {"template": {"spec": {"restartPolicy": "Always"}}}}, 'spec.template.spec.restartPolicy: Unsupported value: "Always"'),
         ("job", {"spec": {"completionMode": "Indexed", "parallelism": 2}}, "spec.completions: Required value"),
@@ -230,6 +241,9 @@ def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
         ("pdb", {"spec": {"maxUnavailable": 1}}, "minAvailable and maxUnavailable cannot be both set"),
         ("pdb", {"spec": {"minAvailable": "101%"}}, 'spec.minAvailable: Invalid value: "101%": must not be greater than 100%'),
         ("priority", {"value": 2_000_000_000}, "maximum allowed value of a user defined priority is 1000000000"),
+        ("node", {"spec": {"podCIDR": "ten", "podCIDRs": ["10.244.1.0/24", "10.1"]}}, 'spec.podCIDR: Invalid value: "ten": must be a valid CIDR value'),
+        ("node", {"spec": {"podCIDRs": ["10.244.1.0/24", "10.1"]}}, 'spec.podCIDRs[1]: Invalid value: "10.1"'),
+        ("node", {"spec": {"podCIDRs": ["10.244.2.0/24"]}}, "must match `podCIDR`"),
         ("configmap", {"data": {"a b": "1"}}, "data[a b]: Invalid value"),
         ("secret", {"type": "kubernetes.io/tls"}, "data[tls.crt]: Required value"),
         ("endpoints", {"subsets": [{"addresses": [{"ip": "ten"}]}]}, 'subsets[0].addresses[0].ip: Invalid value: "ten"'),
@@ -244,6 +258,25 @@ def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
 )  # fmt: skip
 def test_what_is_refused_is_told_with_its_path(kind: str, change: dict[str, Any], message: str) -> None:
     assert message in "\n".join(str(f) for f in BASES[kind][0].validate(made(kind, change)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "message"),
+    [
+        ("pod", {"podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}, {"ip": "fd00::1"}], "hostIP": ""}, ""),
+        ("pod", {"podIP": "Exists"}, 'status.podIP: Invalid value: "Exists": must be a valid IP address'),
+        ("pod", {"podIPs": [{"ip": "10.1.2.3"}, {"ip": "10.1"}]}, 'status.podIPs[1].ip: Invalid value: "10.1"'),
+        ("pod", {"hostIPs": [{"ip": "a"}]}, "status.hostIPs[0].ip: Invalid value"),
+        ("job", {"completedIndexes": "0,2-4,7", "failedIndexes": "5"}, ""),
+        ("job", {"completedIndexes": "/a"}, 'status.completedIndexes: Invalid value: "/a": must be numbers and ranges'),
+        ("job", {"failedIndexes": "1,,2"}, "status.failedIndexes: Invalid value"),
+    ],
+)  # fmt: skip
+def test_what_a_status_may_not_say(kind: str, status: dict[str, Any], message: str) -> None:
+    before = made(kind)
+    after = replace(before, status=from_builtins(type(before), {"status": status}).status)
+    faults = "\n".join(str(f) for f in BASES[kind][0].validate_status(after, before))
+    assert (message in faults) if message else not faults
 
 
 @pytest.mark.parametrize("kind", BASES)

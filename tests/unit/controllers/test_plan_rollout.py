@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.controllers.deployment.plan import plan
-from controlplane.controllers.deployment.rolling import Bounds, bounds_of
-from controlplane.controllers.deployment.sets import REVISION, replicas
+from controlplane.controllers.deployment.rolling import Bounds, bounds_of, scale
+from controlplane.controllers.deployment.sets import DESIRED, MAXIMUM, REVISION, replicas
 from controlplane.controllers.managed import claim
 from controlplane.controllers.replicaset import plan as sets
 from kubeapi.meta import get_condition, replace
@@ -31,6 +31,16 @@ from tests.support.make import NOW, make_deployment, make_pod, make_replicaset, 
 )
 def test_bounds(total: int, surge: int | str | None, unavailable: int | str | None, expected: Bounds) -> None:
     assert bounds_of(make_deployment(replicas=total, surge=surge, unavailable=unavailable)) == expected
+
+
+@pytest.mark.parametrize("note", ["", "abc", "-5", "0", "\u00b2"])
+def test_a_note_that_cannot_be_read_holds_no_rollout_up(note: str) -> None:
+    before = make_deployment(replicas=10)
+    new, old = (
+        replace(rs, metadata=replace(rs.metadata, annotations={MAXIMUM: note, DESIRED: "5"}))
+        for rs in (make_replicaset("web-1", 4), make_replicaset("web-2", 2))
+    )
+    assert sum(scale(before, new, [old]).values()) == 10 + bounds_of(before).surge
 
 
 class Rollout:

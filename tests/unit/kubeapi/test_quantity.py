@@ -25,6 +25,8 @@ from kubeapi.quantity import add, canonical, milli, parse, whole
         ("10n", Fraction(1, 10**8)),
         (2, 2),
         (0.1, Fraction(1, 10)),
+        ("1e999", 2**63 - 1),
+        ("-9999E", 1 - 2**63),
     ],
 )
 def test_value(written: str | int | float, value: Fraction) -> None:

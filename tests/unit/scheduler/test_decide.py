@@ -133,6 +133,28 @@ def test_a_removed_node_takes_its_pods_out_and_a_returning_one_brings_them_back(
     assert decide(make_pod("q", requests={"cpu": "1"}), snapshot).message.endswith("1 Insufficient cpu.")
 
 
+def test_a_pod_for_a_node_that_is_not_there_is_refused_on_all_others() -> None:
+    """As a daemon's pod is whose node goes before it is bound."""
+    name = core_v1.NodeSelectorRequirement(key="metadata.name", operator="In", values=["gone"])
+    selector = core_v1.NodeSelector(node_selector_terms=[core_v1.NodeSelectorTerm(match_fields=[name])])
+    pinned = core_v1.Affinity(
+        node_affinity=core_v1.NodeAffinity(required_during_scheduling_ignored_during_execution=selector)
+    )
+    snapshot = snapshot_of(make_node("a"), make_node("b"))
+    decision = decide(make_pod(affinity=pinned), snapshot)
+    assert decision.node == "" and decision.message.startswith("0/2 nodes are available: ")
+
+
+def test_what_no_machine_has_still_can_be_counted() -> None:
+    vast = "9" * 30
+    snapshot = snapshot_of(make_node("a", cpu=vast, memory=vast), make_node("b"))
+    pods = [make_pod(f"p{i}", requests={"cpu": "1", "memory": vast}) for i in range(3)]
+    assert decide(pods[0], snapshot).node == "a"
+    for pod in pods:
+        snapshot.put_pod(pod, "a")
+    assert decide(make_pod("q", requests={"memory": vast}), snapshot).message.endswith("2 Insufficient memory.")
+
+
 CLASS = storage_v1.StorageClass(provisioner="kubernetes.io/no-provisioner", volume_binding_mode="WaitForFirstConsumer")
 
 
