@@ -27,6 +27,7 @@ from kubeapi.client.cache import Cache, IndexFunction, O
 from kubeapi.client.interface import Client, WatchEvent
 from kubeapi.client.keys import Key, key_of
 from kubeapi.errors import ApiError, Expired
+from kubeapi.logs import about
 from kubeapi.tasks import Backoff
 from kubeapi.types.meta_v1 import ObjectMeta, PartialObjectMetadata
 
@@ -49,6 +50,10 @@ class InformerMetrics(Protocol):
     def watching(self, type_: type[Any]) -> None: ...
     def watched(self, type_: type[Any], *, short: bool) -> None: ...
     def failed(self, type_: type[Any]) -> None: ...
+    def stumbled(self, type_: type[Any]) -> None:
+        """A handler did not take a change: whoever it belongs to works on an older picture."""
+        ...
+
     def applied(self, type_: type[Any], events: int, revision: int, lag: float) -> None:
         """A batch is in the cache, up to this revision; `lag` is how late its first event was."""
         ...
@@ -59,6 +64,7 @@ class NoInformerMetrics:
     def watching(self, type_: type[Any]) -> None: ...
     def watched(self, type_: type[Any], *, short: bool) -> None: ...
     def failed(self, type_: type[Any]) -> None: ...
+    def stumbled(self, type_: type[Any]) -> None: ...
     def applied(self, type_: type[Any], events: int, revision: int, lag: float) -> None: ...
 
 
@@ -254,7 +260,9 @@ class Informer(Generic[O]):
         try:
             handler(old, new)
         except Exception:
-            self._log.exception("%s: a handler failed", self.name)
+            self._metrics.stumbled(self.type)
+            subject: Any = new if new is not None else old
+            self._log.exception("%s: a handler failed", self.name, extra=None if subject is None else about(subject))
 
 
 def metadata_only(obj: Any) -> Any:

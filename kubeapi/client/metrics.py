@@ -89,6 +89,7 @@ class _Reflector:
         self.watches = metrics.watches.labels(*by)
         self.short = metrics.short.labels(*by)
         self.failures = metrics.failures.labels(*by)
+        self.stumbles = metrics.stumbles.labels(*by)
         self.events = metrics.events.labels(*by)
         self.revision = metrics.revision.labels(*by)
         self.lag = metrics.lag.labels(*by)
@@ -117,6 +118,12 @@ class InformerNumbers:
         self.short = Counter("reflector_short_watches", "Watches that ended within a second.", by, registry=registry)
         self.failures = Counter(
             "sampan_informer_failures", "Lists and watches that failed, and were tried again.", by, registry=registry
+        )
+        self.stumbles = Counter(
+            "sampan_informer_handler_failures",
+            "Changes that a handler of ours did not take: a defect, and an older picture until the next change.",
+            by,
+            registry=registry,
         )
         self.events = Counter("sampan_informer_events", "Changes taken over.", by, registry=registry)
         self.revision = Gauge(
@@ -154,6 +161,9 @@ class InformerNumbers:
 
     def failed(self, type_: type[Any]) -> None:
         self._of(type_).failures.inc()
+
+    def stumbled(self, type_: type[Any]) -> None:
+        self._of(type_).stumbles.inc()
 
     def applied(self, type_: type[Any], events: int, revision: int, lag: float) -> None:
         of = self._of(type_)

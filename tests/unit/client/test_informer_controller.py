@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fake_api import FakeApi
+from prometheus_client import CollectorRegistry
 
 from kubeapi.client.controller import Barrier, Controller, Done, own_key
 from kubeapi.client.informer import RECONNECT, Informer
 from kubeapi.client.keys import Key, by_node
+from kubeapi.client.metrics import InformerNumbers
 from kubeapi.clock import LoopClock
 from kubeapi.errors import Conflict
 from kubeapi.types.core_v1 import Pod, PodSpec
@@ -60,6 +62,29 @@ async def test_lists_in_chunks_then_follows_and_indexes(api: FakeApi, pods: Info
         assert names(pods) == ["a", "c"]
         assert [p.metadata.name for p in pods.cache.by("node", "n1")] == ["a"]
         assert [p.metadata.name for p in pods.cache.by("node", "")] == ["c"]
+
+
+async def test_a_handlers_defect_is_counted_and_blinds_no_other(
+    api: FakeApi, rng: random.Random, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = InformerNumbers(CollectorRegistry(), client="test")
+    pods = Informer(api, Pod, rng=rng, metrics=numbers)
+    heard: list[str] = []
+
+    def stumbles(old: Pod | None, new: Pod | None) -> None:
+        raise ValueError("what is this")
+
+    pods.subscribe(stumbles)
+    pods.subscribe(lambda old, new: heard.append(new.metadata.name if new is not None else ""))
+    api.put(pod("a"))
+    async with running(pods):
+        await pods.synced.wait()
+        api.put(pod("b"))
+        await pods.reached(api.revision)
+    labels = {"client": "test", "group": "", "resource": "pods"}
+    assert heard == ["a", "b"]
+    assert numbers.registry.get_sample_value("sampan_informer_handler_failures_total", labels) == 2
+    assert [str(r.subject) for r in caplog.records if r.exc_info] == ["Pod/default/a", "Pod/default/b"]  # type: ignore[attr-defined]
 
 
 async def test_bookmarks_move_the_revision(api: FakeApi, pods: Informer[Pod]) -> None:
