@@ -64,8 +64,8 @@ def service_account(obj: Object, related: Related, now: datetime) -> list[str]:
         and (metadata(s).get("annotations") or {}).get(ACCOUNT) == name
     ]
     for title, names in (
-        ("Image pull secrets", [s["name"] for s in obj.get("imagePullSecrets") or []]),
-        ("Mountable secrets", [s["name"] for s in obj.get("secrets") or []]),
+        ("Image pull secrets", [s.get("name", "") for s in obj.get("imagePullSecrets") or []]),
+        ("Mountable secrets", [s.get("name", "") for s in obj.get("secrets") or []]),
         ("Tokens", tokens),
     ):
         lines.pair(title, names[0] if names else NONE)

@@ -149,9 +149,9 @@ def _behind(backend: Object, related: Related) -> str:
     wanted = backend.get("service")
     if not wanted:
         return ""
-    services = [s for s in related.get("services", []) if metadata(s)["name"] == wanted["name"]]
+    services = [s for s in related.get("services", []) if metadata(s)["name"] == wanted.get("name")]
     if not services:
-        return f' (<error: services "{wanted["name"]}" not found>)'
+        return f' (<error: services "{wanted.get("name", "")}" not found>)'
     port = wanted.get("port") or {}
     ports = services[0].get("spec", {}).get("ports") or []
     names = [
@@ -159,7 +159,7 @@ def _behind(backend: Object, related: Related) -> str:
     ]
     label = "kubernetes.io/service-name"
     slices = [
-        s for s in related.get("endpointslices", []) if (metadata(s).get("labels") or {}).get(label) == wanted["name"]
+        s for s in related.get("endpointslices", []) if (metadata(s).get("labels") or {}).get(label) == wanted.get("name")
     ]
     return f" ({endpoints_text(slices, names[0]) if names else ''})"
 

@@ -15,7 +15,7 @@ REVISION = "deployment.kubernetes.io/revision"
 
 
 def deployment(obj: Object, related: Related, now: datetime) -> list[str]:
-    lines, spec, status = Lines(), obj["spec"], obj.get("status", {})
+    lines, spec, status = Lines(), obj.get("spec", {}), obj.get("status", {})
     lines.pair("Name", metadata(obj)["name"])
     lines.pair("Namespace", metadata(obj).get("namespace", ""))
     lines.pair("CreationTimestamp", created(obj))
@@ -78,7 +78,7 @@ def pods_status(obj: Object, related: Related) -> str:
 
 
 def replica_set(obj: Object, related: Related, now: datetime) -> list[str]:
-    lines, spec, status = Lines(), obj["spec"], obj.get("status", {})
+    lines, spec, status = Lines(), obj.get("spec", {}), obj.get("status", {})
     lines.pair("Name", metadata(obj)["name"])
     lines.pair("Namespace", metadata(obj).get("namespace", ""))
     lines.pair("Selector", selector_text(spec.get("selector")))
@@ -95,7 +95,7 @@ def replica_set(obj: Object, related: Related, now: datetime) -> list[str]:
 
 
 def stateful_set(obj: Object, related: Related, now: datetime) -> list[str]:
-    lines, spec, status = Lines(), obj["spec"], obj.get("status", {})
+    lines, spec, status = Lines(), obj.get("spec", {}), obj.get("status", {})
     lines.pair("Name", metadata(obj)["name"])
     lines.pair("Namespace", metadata(obj).get("namespace", ""))
     lines.pair("CreationTimestamp", created(obj))
@@ -126,7 +126,7 @@ def stateful_set(obj: Object, related: Related, now: datetime) -> list[str]:
 
 
 def daemon_set(obj: Object, related: Related, now: datetime) -> list[str]:
-    lines, spec, status = Lines(), obj["spec"], obj.get("status", {})
+    lines, spec, status = Lines(), obj.get("spec", {}), obj.get("status", {})
     lines.pair("Name", metadata(obj)["name"])
     lines.pair("Namespace", metadata(obj).get("namespace", ""))
     lines.pair("Selector", selector_text(spec.get("selector")))
@@ -148,7 +148,7 @@ def daemon_set(obj: Object, related: Related, now: datetime) -> list[str]:
 
 
 def job(obj: Object, related: Related, now: datetime) -> list[str]:
-    lines, spec, status = Lines(), obj["spec"], obj.get("status", {})
+    lines, spec, status = Lines(), obj.get("spec", {}), obj.get("status", {})
     lines.pair("Name", metadata(obj)["name"])
     lines.pair("Namespace", metadata(obj).get("namespace", ""))
     if spec.get("selector"):
@@ -216,7 +216,7 @@ def _boolean(value: Any) -> str:
 
 
 def disruption_budget(obj: Object, related: Related, now: datetime) -> list[str]:
-    lines, spec, status = Lines(), obj["spec"], obj.get("status", {})
+    lines, spec, status = Lines(), obj.get("spec", {}), obj.get("status", {})
     lines.pair("Name", metadata(obj)["name"])
     lines.pair("Namespace", metadata(obj).get("namespace", ""))
     if "minAvailable" in spec:
@@ -249,7 +249,7 @@ def autoscaler(obj: Object, related: Related, now: datetime) -> list[str]:
         target, now_at = resource.get("target", {}), current.get(resource.get("name"), {}).get("resource", {})
         used = now_at.get("current", {})
         if target.get("averageUtilization") is not None:
-            have = f"{used['averageUtilization']}% ({used.get('averageValue')})" if used else "<unknown>"
+            have = f"{used.get('averageUtilization')}% ({used.get('averageValue')})" if used else "<unknown>"
             text = f"{have} / {target['averageUtilization']}%"
             lines.add(f"resource {resource.get('name')} on pods  (as a percentage of request):\t{text}", 1)
         else:
@@ -275,7 +275,10 @@ def controller_revision(obj: Object, related: Related, now: datetime) -> list[st
     if owner := controller(obj):
         lines.pair("Controlled By", owner)
     lines.pair("Revision", obj.get("revision", 0))
-    spec = ((obj.get("data") or {}).get("spec") or {}).get("template", {}).get("spec", {})
+    spec = obj.get("data")  # a controller's own: of any shape
+    for step in ("spec", "template", "spec"):
+        spec = spec.get(step) if isinstance(spec, dict) else None
+    spec = spec if isinstance(spec, dict) else {}
     containers(lines, "Containers", spec.get("containers") or [], {})
     volumes(lines, spec.get("volumes"))
     return lines.text
