@@ -1,14 +1,18 @@
 """Services and EndpointSlices as the network wants them: ports with their endpoints, and DNS records. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Literal
 
+from kubeapi.remembered import by_text
 from kubeapi.types.core_v1 import Service
 from kubeapi.types.discovery_v1 import Endpoint, EndpointSlice
 from node_agent.network.interface import ServicePort
 
 SERVICE_NAME = "kubernetes.io/service-name"
 DEFAULT_AFFINITY = 10800
+NOBODY = "255.255.255.255/32"
 
 
 def slices_by_service(slices: Iterable[EndpointSlice]) -> dict[tuple[str, str], list[EndpointSlice]]:
@@ -45,7 +49,7 @@ def service_ports(services: Iterable[Service], slices: Iterable[EndpointSlice], 
                     affinity_seconds=affinity_of(svc),
                     external_ips=[ip for ip in svc.spec.external_ips if _v4(ip)],
                     balancer_ips=ingress if svc.spec.type == "LoadBalancer" else [],
-                    source_ranges=[r for r in svc.spec.load_balancer_source_ranges if ":" not in r],
+                    source_ranges=_ranges(svc.spec.load_balancer_source_ranges),
                     local_only=svc.spec.external_traffic_policy == "Local",
                     internal_local=svc.spec.internal_traffic_policy == "Local",
                     local_endpoints=here,
@@ -99,11 +103,25 @@ def _headless(name: str, slices: Sequence[EndpointSlice], svc: Service) -> dict[
 def cluster_ips(svc: Service) -> list[str]:
     """IPv4 only; none for a headless service."""
     ips = svc.spec.cluster_ips or ([svc.spec.cluster_ip] if svc.spec.cluster_ip else [])
-    return [ip for ip in ips if ip and ip != "None" and ":" not in ip]
+    return [ip for ip in ips if _v4(ip)]
 
 
+@by_text(4096)
 def _v4(ip: str) -> bool:
-    return bool(ip) and ":" not in ip
+    """Looked at closely, though the API server has: it becomes part of a script that root runs."""
+    try:
+        return bool(IPv4Address(ip))
+    except ValueError:
+        return False
+
+
+def _ranges(cidrs: Sequence[str]) -> list[str]:
+    """Those of IPv4, none of them within another. Who allows only ranges of another family allows nobody here."""
+    found = []
+    for cidr in cidrs:
+        with suppress(ValueError):
+            found.append(IPv4Network(cidr.strip(), strict=False))
+    return [str(network) for network in collapse_addresses(found)] if found or not cidrs else [NOBODY]
 
 
 def affinity_of(svc: Service) -> int:
@@ -125,7 +143,7 @@ def _endpoints(slices: Sequence[EndpointSlice], name: str, protocol: str, node: 
             for endpoint in piece.endpoints:
                 if node and endpoint.node_name != node:
                     continue
-                pairs = {(address, port.port) for address in endpoint.addresses}
+                pairs = {(address, port.port) for address in endpoint.addresses if _v4(address)}
                 if _ready(endpoint):
                     ready |= pairs
                 elif endpoint.conditions.serving and endpoint.conditions.terminating:

@@ -168,14 +168,20 @@ def count_faults(path: str, value: int | str | None, *, most: int | None = None)
 
 
 def address_faults(path: str, value: str) -> Iterator[FieldError]:
+    """Zones ("fe80::1%eth0") are refused, too: what follows the % may be any text."""
     try:
-        ipaddress.ip_address(value)
+        valid = "%" not in value and bool(ipaddress.ip_address(value))
     except ValueError:
+        valid = False
+    if not valid:
         yield invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
-def network_faults(path: str, value: str) -> Iterator[FieldError]:
+def network_faults(path: str, value: str, *, strict: bool = True) -> Iterator[FieldError]:
+    """`strict`: no bits may be set beyond the prefix."""
     try:
-        ipaddress.ip_network(value)
+        valid = "%" not in value and bool(ipaddress.ip_network(value, strict))
     except ValueError:
+        valid = False
+    if not valid:
         yield invalid(path, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")

@@ -159,7 +159,9 @@ def _behind(backend: Object, related: Related) -> str:
     ]
     label = "kubernetes.io/service-name"
     slices = [
-        s for s in related.get("endpointslices", []) if (metadata(s).get("labels") or {}).get(label) == wanted.get("name")
+        s
+        for s in related.get("endpointslices", [])
+        if (metadata(s).get("labels") or {}).get(label) == wanted.get("name")
     ]
     return f" ({endpoints_text(slices, names[0]) if names else ''})"
 

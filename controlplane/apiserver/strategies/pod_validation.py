@@ -109,6 +109,8 @@ def _container(c: core_v1.Container, path: str, volumes: set[str]) -> Iterator[F
         where = f"{path}.volumeMounts[{i}]"
         if not m.mount_path:
             yield required(f"{where}.mountPath")
+        elif ":" in m.mount_path:
+            yield invalid(f"{where}.mountPath", m.mount_path, "must not contain ':'")
         elif m.mount_path in seen:
             yield invalid(f"{where}.mountPath", m.mount_path, "must be unique")
         seen.add(m.mount_path)

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator
 from controlplane.apiserver.strategies.allocation import FIRST_PORT, LAST_PORT, Allocator, addresses_of, ports_of
 from controlplane.apiserver.strategy import Strategy
 from controlplane.apiserver.validation import (
+    address_faults,
     duplicate,
     forbidden,
     immutable,
     invalid,
     label_faults,
     name_faults,
+    network_faults,
     required,
     unsupported,
 )
@@ -210,15 +212,31 @@ class ServiceStrategy(Strategy):
         if spec.health_check_node_port and not _checks_health(spec):
             text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
             yield invalid("spec.healthCheckNodePort", spec.health_check_node_port, text)
+        for i, cidr in enumerate(spec.load_balancer_source_ranges):
+            path = f"spec.loadBalancerSourceRanges[{i}]"
+            yield from network_faults(path, cidr.strip(), strict=False)
+            if spec.type != "LoadBalancer":
+                yield forbidden(path, "may only be used when `type` is 'LoadBalancer'")
         for i, address in enumerate(spec.external_ips):
-            try:
-                parsed = ipaddress.ip_address(address)
-            except ValueError:
-                yield invalid(f"spec.externalIPs[{i}]", address, "must be a valid IP address, (e.g. 10.9.8.7)")
+            faults = list(address_faults(f"spec.externalIPs[{i}]", address))
+            yield from faults
+            if faults:
                 continue
+            parsed = ipaddress.ip_address(address)
             if parsed.is_unspecified or any(parsed in network for network in SPECIAL):
                 yield invalid(f"spec.externalIPs[{i}]", address, "may not be unspecified, loopback or link-local")
         yield from _ports(spec)
+
+    def validate_status(self, new: core_v1.Service, old: core_v1.Service) -> Iterator[FieldError]:
+        """Every node makes rules for these addresses."""
+        for i, ingress in enumerate(new.status.load_balancer.ingress):
+            path = f"status.loadBalancer.ingress[{i}]"
+            if ingress.ip:
+                yield from address_faults(f"{path}.ip", ingress.ip)
+            if ingress.hostname:
+                yield from name_faults(f"{path}.hostname", ingress.hostname, "subdomain")
+            if ingress.ip_mode is not None and ingress.ip_mode not in ("VIP", "Proxy"):
+                yield unsupported(f"{path}.ipMode", ingress.ip_mode, ("VIP", "Proxy"))
 
     def _address_faults(self, address: str) -> Iterator[FieldError]:
         try:

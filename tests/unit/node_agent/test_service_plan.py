@@ -1,6 +1,14 @@
 """Services and slices to rules and names."""
 
-from kubeapi.types.core_v1 import Service, ServicePort, ServiceSpec
+from kubeapi.meta import replace
+from kubeapi.types.core_v1 import (
+    LoadBalancerIngress,
+    LoadBalancerStatus,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    ServiceStatus,
+)
 from kubeapi.types.discovery_v1 import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kubeapi.types.meta_v1 import ObjectMeta
 from node_agent.environment import expand, service_variables
@@ -106,3 +114,25 @@ def test_variables_tell_of_services() -> None:
 
 def test_expansion() -> None:
     assert expand("a $(B) $$(B) $(C) $", {"B": "b"}) == "a b $(B) $(C) $"
+
+
+def test_what_is_no_address_never_comes_into_the_rules() -> None:
+    """Not even past an API server that let it through: what is made of it root runs."""
+    odd = "1.2.3.4 } ; flush ruleset ; #"
+    balancer = LoadBalancerStatus(ingress=[LoadBalancerIngress(ip=odd), LoadBalancerIngress(ip="192.0.2.7")])
+    made = service(
+        type="LoadBalancer",
+        cluster_ips=["10.96.0.5", odd],
+        external_ips=[odd, "fe80::1%x"],
+        load_balancer_source_ranges=[odd, " 10.1.2.3/8", "10.2.0.0/16", "fd00::/8"],
+    )
+    made = replace(made, status=ServiceStatus(load_balancer=balancer))
+    [port] = service_ports([made], [piece(endpoint(odd), endpoint("10.0.0.1"))], node="n1")
+    assert port.cluster_ips == ["10.96.0.5"] and port.external_ips == [] and port.balancer_ips == ["192.0.2.7"]
+    assert port.endpoints == [("10.0.0.1", 8080)] and port.source_ranges == ["10.0.0.0/8"]
+
+
+def test_who_allows_another_family_alone_allows_nobody_here() -> None:
+    made = service(type="LoadBalancer", load_balancer_source_ranges=["fd00::/8"])
+    [port] = service_ports([made], [], node="n1")
+    assert port.source_ranges == ["255.255.255.255/32"]
