@@ -227,13 +227,16 @@ def mounts_of(wish: Container, where: Mapping[str, Place], env: Mapping[str, str
                 raise MissingReference(f"subPath {inner!r} must be a path inside the volume")
             base, source = source.resolve(), source / inner
             if on_disk:
+                # A subPath mount shows the file itself: it does not follow later switches of ..data.
+                try:
+                    source = source.resolve()
+                except (OSError, RuntimeError) as error:  # a link that leads to itself
+                    raise MissingReference(f"subPath {inner!r}: {error}") from None
+                if not source.is_relative_to(base):  # asked before anything is made: links are a container's to make
+                    raise MissingReference(f"subPath {inner!r} leads out of the volume")
                 if not source.exists():
                     source.mkdir(parents=True)
                     source.chmod(base.stat().st_mode & 0o7777)
-                # A subPath mount shows the file itself: it does not follow later switches of ..data.
-                source = source.resolve()
-                if not source.is_relative_to(base):
-                    raise MissingReference(f"subPath {inner!r} leads out of the volume")
         spread = {"HostToContainer": "rslave", "Bidirectional": "rshared"}.get(mount.mount_propagation or "", "")
         mounts.append(Mount(str(source), mount.mount_path, mount.read_only or place.read_only, spread))
     return mounts

@@ -44,12 +44,17 @@ def test_a_sub_path_stays_inside(tmp_path: Path, path: str) -> None:
         mounts_of(thing, {"v": Place(tmp_path)}, {}, on_disk=True)
 
 
-def test_a_sub_path_through_a_symlink_stays_inside(tmp_path: Path) -> None:
-    (tmp_path / "v").mkdir()
-    (tmp_path / "v" / "out").symlink_to("/etc")
-    thing = wish(volume_mounts=[VolumeMount(name="v", mount_path="/x", sub_path="out")])
+@pytest.mark.parametrize("path", ["out", "out/new", "loop/new"])
+def test_a_sub_path_through_a_symlink_stays_inside(tmp_path: Path, path: str) -> None:
+    volume, outside = tmp_path / "v", tmp_path / "outside"
+    volume.mkdir()
+    outside.mkdir()
+    (volume / "out").symlink_to(outside)
+    (volume / "loop").symlink_to("loop")
+    thing = wish(volume_mounts=[VolumeMount(name="v", mount_path="/x", sub_path=path)])
     with pytest.raises(MissingReference):
-        mounts_of(thing, {"v": Place(tmp_path / "v")}, {}, on_disk=True)
+        mounts_of(thing, {"v": Place(volume)}, {}, on_disk=True)
+    assert list(outside.iterdir()) == [], "nor is anything made there first"
 
 
 def test_a_sub_path_expression_uses_the_environment(tmp_path: Path) -> None:
