@@ -15,6 +15,9 @@ from pathlib import Path
 BRIDGE = "sampan0"
 NETWORK = "172.30.0.0/24"
 MACHINE = "172.30.0.1"
+BRIDGE_MAC = "0a:58:ac:1e:00:01"
+"""Made from that address, and given: a bridge that has none of its own takes the lowest of its ports', and another one when that
+port goes. Every other node would send to the old one for most of a minute."""
 PREFIX = "sampan-"
 _TABLE = "ip sampan_machine"
 _COMMENT = ["-m", "comment", "--comment", "sampan"]
@@ -87,6 +90,7 @@ def ensure(nodes: Sequence[str]) -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     if not _exists("link", BRIDGE):
         run("ip", "link", "add", BRIDGE, "type", "bridge")
+    run("ip", "link", "set", BRIDGE, "address", BRIDGE_MAC)
     run("ip", "addr", "replace", f"{MACHINE}/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
     outside = f"ip saddr {NETWORK} ip daddr != {NETWORK} masquerade"

@@ -92,6 +92,9 @@ def test_nodes_no_longer_wanted_leave_nothing(layout: Layout, client: Kubectl) -
     kill(layout)
     sampan(layout, "up", "--nodes=2")
     assert cluster_machine.nodes() == {"node-1", "node-2"}
+    bridge = Path("/sys/class/net") / cluster_machine.BRIDGE
+    given = (bridge / "address").read_text().strip(), (bridge / "addr_assign_type").read_text().strip()
+    assert given == (cluster_machine.BRIDGE_MAC, "3"), "set, not a port's: else those left would not find the machine"
     engine = docker.from_env()
     try:
         assert not engine.containers.list(all=True, filters={"label": "sampan.dev/node=node-3"})
